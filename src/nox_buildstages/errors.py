@@ -39,6 +39,7 @@ import re
 from textwrap import dedent
 from typing import TYPE_CHECKING, ClassVar
 
+from nox_buildstages.safe_text import Shown, show, show_lines
 from nox_buildstages.text import format_time, paint, show_path
 from nox_buildstages.value import Record, Value, field
 
@@ -70,25 +71,26 @@ class BuildStagesError(Record, Exception):
         parts = filter(None, (self.subject, self.problem))
         return " ".join(": ".join(parts).splitlines())
 
-    def lines(self, *, colour: bool = False) -> Iterator[str]:
+    def lines(self, *, colour: bool = False) -> Iterator[Shown]:
         """Yield the lines of the message."""
         error = paint("error:", "bold red", colour=colour)
-        yield f"{error} {paint(self.summary, 'bold', colour=colour)}"
+        yield show(error, " ", paint(self.summary, "bold", colour=colour))
         yield from self.detail_lines(colour=colour)
         if self.log is not None:
             log = f"  log: {show_path(self.log, self.log.cwd())}{self.log_note}"
             yield paint(log, "dim", colour=colour)
         first, _, rest = (self.hint or self.default_hint).partition("\n")
         if first:
-            yield f"{paint('help:', 'cyan', colour=colour)} {first}"
-        yield from (f"  {line}" for line in dedent(rest).splitlines())
+            yield show(paint("help:", "cyan", colour=colour), " ", first)
+        yield from (show("  ", line) for line in dedent(rest).splitlines())
 
-    def detail_lines(self, *, colour: bool) -> Iterator[str]:  # noqa: ARG002 - subclasses
+    def detail_lines(self, *, colour: bool) -> Iterator[Shown]:  # noqa: ARG002 - subclasses
         """Yield the details, indented, up to the greatest number."""
         shown = self.details[: self.max_details]
-        yield from (f"  {line}".rstrip() for line in shown)
+        for text in shown:
+            yield from show_lines(f"  {text}".rstrip())
         if len(shown) < len(self.details):
-            yield f"  … and {len(self.details) - len(shown)} more"
+            yield show(f"  … and {len(self.details) - len(shown)} more")
 
     @property
     def log_note(self) -> str:
@@ -302,11 +304,11 @@ class BuildError(BuildStagesError):
 
     causes: Sequence[BuildError] = ()
 
-    def lines(self, *, colour: bool = False) -> Iterator[str]:
+    def lines(self, *, colour: bool = False) -> Iterator[Shown]:
         """Yield the message of each cause, then the lines of this message."""
         for error in self.causes:
             yield from error.lines(colour=colour)
-            yield ""
+            yield show()
         yield from super().lines(colour=colour)
 
 
@@ -357,17 +359,18 @@ class BackendError(BuildError):
                 self.subject += f" after {format_time(self.seconds)}"
             self.problem = "" if self.reason == "exit status 1" else self.reason
 
-    def lines(self, *, colour: bool = False) -> Iterator[str]:
+    def lines(self, *, colour: bool = False) -> Iterator[Shown]:
         """Yield the lines of the message, and the command for a look into the build."""
         yield from super().lines(colour=colour)
         if self.hook == BUILD_WHEEL and not (self.out_of_memory or self.full_disk):
             command = f"nox -s build-stages-shell -- {self.output}{self.select}"
-            yield f"  {paint('to look around:', 'cyan', colour=colour)} {command}"
+            label = paint("to look around:", "cyan", colour=colour)
+            yield show("  ", label, " ", command)
 
-    def detail_lines(self, *, colour: bool) -> Iterator[str]:
+    def detail_lines(self, *, colour: bool) -> Iterator[Shown]:
         """Yield the lines of the log, with the errors of compilers in red."""
         if self.details:
-            yield ""
+            yield show()
         for line in super().detail_lines(colour=colour):
             style = next((it for it, of in _LOG_STYLES if of.match(line)), "")
             yield paint(line, style, colour=colour and bool(style))

@@ -40,7 +40,9 @@ from nox_buildstages.run.processes import (
     open_debug_log,
     watch_processes,
 )
+from nox_buildstages.safe_text import show, show_lines
 from nox_buildstages.system.machine import is_this_machine
+from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.text import takes_colour
 from nox_buildstages.value import Value, replace
 
@@ -132,8 +134,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     except errors.DeclarationError as error:
         located = _with_lines(error)
         for problem in located.problems:
-            for line in annotate(str(problem), path, problem.line, os.environ):
-                print(line, file=sys.stderr)  # noqa: T201 - there is no session
+            print_lines(annotate(str(problem), path, problem.line, os.environ))
         raise SystemExit(_draw(located)) from None
     pythons = cells.first.project.pythons
     installed = (it for it in pythons if shutil.which(f"python{it}"))
@@ -205,7 +206,7 @@ def _check_words(
         if options.help:
             helps.append(_describe(session))
     if helps:
-        print("\n\n".join(helps))  # noqa: T201 - what was asked for
+        print_lines(show_lines("\n\n".join(helps)), stream=sys.stdout)
         raise SystemExit(0)
 
 
@@ -274,9 +275,8 @@ def _report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
         report_end(cells, run, events)
 
 
-def _draw(error: BuildStagesError, run: Run | None = None) -> str:
-    colour = run.colour if run else takes_colour(sys.stderr, os.environ)
-    return "\n".join(error.lines(colour=colour))
+def _draw(error: BuildStagesError) -> str:
+    return "\n".join(error.lines(colour=takes_colour(sys.stderr, os.environ)))
 
 
 def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
@@ -483,10 +483,10 @@ class _Adapter(Value):
                 error = explain(caught)
             else:
                 if skip_reason is not None:
-                    session.skip(skip_reason)
+                    session.skip(show(skip_reason))
                 return
             self._annotate(error)
-            print(_draw(error, self.run), file=sys.stderr, flush=True)  # noqa: T201 - nox words it
+            print_lines(error.lines(colour=self.run.colour))
             session.error("see the error above")
 
         session.__doc__ = declared.doc
@@ -558,7 +558,7 @@ class _Adapter(Value):
             session=declared.name.partition("(")[0],
         )
         if options.help:  # nox chose the session by a keyword
-            print(_describe(declared))  # noqa: T201 - the output of the session
+            print_lines(show_lines(_describe(declared)), stream=sys.stdout)
             return None
         folders = [str(Path(session.invoked_from, it)) for it in options.folders]
         options = replace(options, folders=tuple(folders))

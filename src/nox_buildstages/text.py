@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import humanize
 
+from nox_buildstages.safe_text import Shown, show
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -46,9 +48,6 @@ _PLAIN = str.maketrans(
 _SHORT = 9.95
 """Seconds below which a time has a decimal."""
 
-_MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]")
-"""Characters with a meaning in Markdown."""
-
 _OFF = {"", "0", "false", "no", "off"}
 
 
@@ -84,11 +83,6 @@ def format_seconds(seconds: float) -> str:
 def count(number: int, word: str) -> str:
     """Return a number of things, such as ``1 wheel`` or ``4 wheels``."""
     return f"{number} {word}{'s' * (number != 1)}"
-
-
-def escape_markdown(text: str) -> str:
-    """Escape a text for Markdown, without line breaks."""
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.replace("&", "&amp;").split()))
 
 
 def show_path(path: Path, here: Path) -> str:
@@ -131,10 +125,10 @@ def has_colour(env: Mapping[str, str], *, is_terminal: bool) -> bool:
     return is_terminal and env.get("TERM") != "dumb"
 
 
-def paint(text: str, style: str, *, colour: bool) -> str:
+def paint(text: str, style: str, *, colour: bool) -> Shown:
     """Return a text in a style such as ``bold red``, if the terminal has colours."""
     codes = ";".join(_STYLES[word] for word in style.split())
-    return f"\x1b[{codes}m{text}\x1b[0m" if colour else text
+    return Shown(f"\x1b[{codes}m{show(text)}\x1b[0m") if colour else show(text)
 
 
 def fit_encoding(text: str, encoding: str | None) -> str:

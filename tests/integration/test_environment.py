@@ -449,7 +449,7 @@ def test_a_package_without_record_is_an_error(
     less = lock(tmp_path, tmp_path / "wheels/some_package-1.0-py3-none-any.whl")
     with pytest.raises(BuildStagesError, match="RECORD") as caught:
         syncer.sync(environment, less.wanted, less.path)
-    assert f"  rm -r {environment.location}" in caught.value.lines()
+    assert f"  rm -r {environment.location}" in str(caught.value)
 
 
 def test_a_missing_wheel_is_an_error(

@@ -19,7 +19,7 @@ def test_github_gets_a_group_in_which_commands_are_only_text() -> None:
     word = stop.removeprefix("::stop-commands::")
     assert len(word) == 32
     assert go_on == f"::{word}::"
-    assert lines == ["cc a.c", "::error::no", "red section_end:1:x"]
+    assert lines == ["cc a.c", r"\::error::no", "red section_end:1:x"]
 
 
 def test_gitlab_gets_a_section_that_a_log_can_not_end() -> None:

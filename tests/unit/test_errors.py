@@ -20,6 +20,7 @@ from nox_buildstages.errors import (
     CommandError,
     DeclarationError,
     DivergingStageError,
+    EditedLockError,
     HashMismatchError,
     InvalidLockError,
     LocalVersionError,
@@ -145,6 +146,14 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
         """
         error: the lock files are out of date: pylock.a.toml is missing
         help: lock the project again:
+          nox -s build-stages-lock
+        """,
+    ),
+    (
+        EditedLockError(),
+        """
+        error: the lock files: a lock file was edited or merged after all were written
+        help: to accept what pyproject.toml allows, lock the project again:
           nox -s build-stages-lock
         """,
     ),

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from html import escape
 from urllib.parse import quote
 
-_HARMFUL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
-"""Control characters, and those that change the direction of a text."""
-
-
-class Markup(str):
-    """A piece of HTML."""
-
-    __slots__ = ()
+from nox_buildstages.safe_text import Markup, escape_html
 
 
 def element(name: str, *content: str, **attributes: str | bool) -> Markup:
@@ -27,7 +16,7 @@ def element(name: str, *content: str, **attributes: str | bool) -> Markup:
     """
     shown = "".join(
         f" {key.rstrip('_').replace('_', '-')}"
-        + ("" if value is True else f'="{_escape(value)}"')
+        + ("" if value is True else f'="{escape_html(value)}"')
         for key, value in attributes.items()
         if value
     )
@@ -37,14 +26,10 @@ def element(name: str, *content: str, **attributes: str | bool) -> Markup:
 def join(*content: str) -> Markup:
     """Return pieces of content as markup, one after another."""
     return Markup(
-        "".join(it if isinstance(it, Markup) else _escape(it) for it in content)
+        "".join(it if isinstance(it, Markup) else escape_html(it) for it in content)
     )
 
 
 def link(text: str, path: str) -> Markup:
     """Return a link to a file beside the page, or to a place on it."""
     return element("a", text, href=quote(path, safe="/#"))
-
-
-def _escape(text: object) -> str:
-    return escape(_HARMFUL.sub("\N{REPLACEMENT CHARACTER}", str(text)))

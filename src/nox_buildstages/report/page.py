@@ -19,9 +19,10 @@ from nox_buildstages.report.data import (
     find_critical_path,
 )
 from nox_buildstages.report.lanes import arrange_lanes
-from nox_buildstages.report.markup import Markup, element, join, link
+from nox_buildstages.report.markup import element, join, link
 from nox_buildstages.report.style import STYLE
 from nox_buildstages.run.events import BUILT, CACHED, FAILED, STOPPED
+from nox_buildstages.safe_text import Markup
 from nox_buildstages.text import format_size, format_time
 from nox_buildstages.wheelhouse.manifest import MANIFEST
 

@@ -6,6 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.run.events import BUILT, CACHED, FAILED, STOPPED
+from nox_buildstages.safe_text import Shown, show
 from nox_buildstages.text import count, format_size, format_time, paint
 from nox_buildstages.value import Value
 
@@ -51,7 +52,7 @@ class Row(Value):
 
 def draw_board(
     state: RunState, now: float, *, columns: int, rows: int = 50, colour: bool = False
-) -> list[str]:
+) -> list[Shown]:
     """Return the lines of the board; none wraps, and there are fewer than ``rows``."""
     all_rows = [*_rows(state, now)]
     if not all_rows:
@@ -65,7 +66,7 @@ def draw_board(
     head = _cut(_head(state, now, width), width)
     lines = [paint(head, "bold", colour=colour)]
     for row in drawn:
-        text = f"{row.stage:<{stages}}  {row.title:<{titles}}  "
+        text: str = f"{row.stage:<{stages}}  {row.title:<{titles}}  "
         if colour and row.bar is not None:
             length = min(_BAR, width - 5 - len(text) - len(row.text))
             full = round(row.bar * length)
@@ -75,7 +76,7 @@ def draw_board(
         if row.style == "dim":
             text = paint(text, "dim", colour=colour)
         symbol = {_RUNNING: spin}.get(row.symbol, row.symbol) if colour else " "
-        lines.append(f" {paint(symbol, row.style, colour=colour)} {text}")
+        lines.append(show(" ", paint(symbol, row.style, colour=colour), " ", text))
         if row.detail and has_details:
             detail = _cut(f"{' ' * (stages + 5)}{row.detail}", width)
             lines.append(paint(detail, "dim", colour=colour))
@@ -97,7 +98,7 @@ def _choose_rows(rows: list[Row], room: int) -> tuple[list[Row], str]:
     return [it for it in rows if it in kept], f"and {len(rows) - len(kept)} more"
 
 
-def draw_line(state: RunState, now: float, *, columns: int, process: int) -> str:
+def draw_line(state: RunState, now: float, *, columns: int, process: int) -> Shown:
     """Return what a process does and the state of the run, the most telling first."""
     running = [
         it for it in state.outputs.values() if it.step and it.step.process == process
@@ -114,12 +115,12 @@ def draw_line(state: RunState, now: float, *, columns: int, process: int) -> str
         stage = f"{step.stage}: " if step.stage else ""
         parts = [f"{stage}{_describe(step)}", format_time(now - step.time)]
     else:
-        return ""
+        return show()
     if len(state.outputs) > 1:
         left = state.seconds_left(now)
         total = f"run {state.count_done()} of {len(state.outputs)}"
         parts.append(total + (f", {format_left(left)}" if left else ""))
-    return _cut(" · ".join(filter(None, parts)), columns - 1)
+    return show(_cut(" · ".join(filter(None, parts)), columns - 1))
 
 
 def format_left(seconds: float) -> str:

@@ -6,10 +6,11 @@ Lines of a build are strangers' text, which mustn't be taken for commands to the
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nox_buildstages.safe_text import Shown, show, show_lines, without_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,39 +18,37 @@ if TYPE_CHECKING:
 _MOST_LINES = 5000
 """The number of lines of a log that are printed; the last ones."""
 
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-"""A code for the terminal."""
-
 
 def is_folding(env: Mapping[str, str]) -> bool:
     """Whether this is a CI system that folds lines."""
     return bool(env.get("GITHUB_ACTIONS") or env.get("GITLAB_CI"))
 
 
-def fold(title: str, lines: Iterable[str], env: Mapping[str, str]) -> Iterator[str]:
+def fold(title: str, lines: Iterable[str], env: Mapping[str, str]) -> Iterator[Shown]:
     """Yield lines of strangers' text as a folded group."""
     kept = [*lines]
-    shown = [_harmless(it) for it in kept[-_MOST_LINES:]]
+    shown = [show(without_codes(it)) for it in kept[-_MOST_LINES:]]
     if len(kept) > len(shown):
-        shown.insert(0, f"… {len(kept) - len(shown)} lines above are in the log only")
+        left_out = len(kept) - len(shown)
+        shown.insert(0, show(f"… {left_out} lines above are in the log only"))
     token = os.urandom(16).hex()
     if env.get("GITHUB_ACTIONS"):
-        yield f"::group::{_harmless(title)}"
-        yield f"::stop-commands::{token}"
+        yield Shown(f"::group::{show(title)}")
+        yield Shown(f"::stop-commands::{token}")
         yield from shown
-        yield f"::{token}::"
-        yield "::endgroup::"
+        yield Shown(f"::{token}::")
+        yield Shown("::endgroup::")
     else:
         name, now = f"build_{token}", int(time.time())
         start = f"section_start:{now}:{name}[collapsed=true]"
-        yield f"\x1b[0K{start}\r\x1b[0K{_harmless(title)}"
+        yield Shown(f"\x1b[0K{start}\r\x1b[0K{show(title)}")
         yield from shown
-        yield f"\x1b[0Ksection_end:{now}:{name}\r\x1b[0K"
+        yield Shown(f"\x1b[0Ksection_end:{now}:{name}\r\x1b[0K")
 
 
 def annotate(
     message: str, path: Path, line: int | None, env: Mapping[str, str]
-) -> Iterator[str]:
+) -> Iterator[Shown]:
     """Yield the command that shows an error beside a line of a file, in GitHub."""
     if env.get("GITHUB_ACTIONS"):
         top = Path(env.get("GITHUB_WORKSPACE") or Path.cwd())
@@ -57,7 +56,8 @@ def annotate(
         place = f"file={_escape(str(shown), more=':,')}"
         if line is not None:
             place += f",line={line}"
-        yield f"::error {place},title=nox-buildstages::{_escape(message)}"
+        text = "\n".join(show_lines(message))
+        yield Shown(f"::error {place},title=nox-buildstages::{_escape(text)}")
 
 
 def add_to_summary(lines: Iterable[str], env: Mapping[str, str]) -> None:
@@ -76,8 +76,3 @@ def _escape(text: str, *, more: str = "") -> str:
     for character in f"%\r\n{more}":
         text = text.replace(character, f"%{ord(character):02X}")
     return text
-
-
-def _harmless(line: str) -> str:
-    """Return a line without codes and control characters."""
-    return "".join(it for it in _ESCAPE.sub("", line) if it.isprintable() or it == "\t")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.indexes.url_secrets import hide_secrets, redact
 from nox_buildstages.run.events import BEGUN
+from nox_buildstages.safe_text import show
 from nox_buildstages.system.files import make_ignored_folder
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class _LineFormatter(logging.Formatter):
     """Formats a record as one line, without logins and queries of URLs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record)).replace("\n", "\\n")
+        return show(redact(super().format(record)).replace("\n", "\\n"))
 
 
 @contextmanager

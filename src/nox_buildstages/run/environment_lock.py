@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.config.graph import session_folder
 from nox_buildstages.environments.environment import is_complete
+from nox_buildstages.safe_text import show
 from nox_buildstages.system import files
 from nox_buildstages.system.files import path_id
+from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _hold_lock(location: Path) -> AbstractContextManager[object]:
     from nox_buildstages.store.store import Store  # noqa: PLC0415 - --list is instant
 
     def report() -> None:
-        print(WAITING.format(location), file=sys.stderr, flush=True)  # noqa: T201 - no session yet
+        print_lines([show(WAITING.format(location))])
 
     store = Store.of_user(os.environ)
     return store.hold_lock(f"making-{path_id(location)}", on_wait=report)

@@ -32,6 +32,7 @@ from nox_buildstages.run.screen import (
     Screen,
     Stream,
 )
+from nox_buildstages.safe_text import Shown, show
 from nox_buildstages.text import has_colour, show_path
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _open_screen(shared: Journal | None) -> Screen:
     return Heartbeat(say=say, every=every, journal=shared)
 
 
-def _say_in_parent(line: str) -> None:
+def _say_in_parent(line: Shown) -> None:
     """Print a line to the standard error stream of the parent process.
 
     A socket can't be opened in this way; then nothing is printed until the end.
@@ -248,7 +249,7 @@ def _end_run(
             print_summary(run, entries, [it for it in events if it.step == "run"])
         command = shlex.join(("nox", *sys.argv[1:]))
         for line in describe_stop(events, command, now=time.time()):
-            _LOGGER.info(line)
+            _LOGGER.info("%s", show(line))
         write_report(events)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         from nox_buildstages.run.unexpected import explain  # noqa: PLC0415

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from contextlib import ExitStack, contextmanager
 from threading import RLock
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nox_buildstages.errors import BuildStagesError, BuildTimeoutError
 from nox_buildstages.run.events import BEGUN, ENDED, FAILED, RUNNING, STOPPED, Event
 from nox_buildstages.run.screen import Screen
-from nox_buildstages.text import fit_encoding
+from nox_buildstages.safe_text import show_lines
+from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.run.events import Step
     from nox_buildstages.run.journal import Journal
+    from nox_buildstages.safe_text import Shown
 
     T = TypeVar("T")
 
@@ -71,21 +72,21 @@ class Run(Record):
     _events: list[Event] = field(default_factory=list)
     _offset: int = 0  # of the first event that wasn't read, in bytes
 
-    def report(self, line: str) -> None:
-        """Print a line in nox's log, in place of the progress on the screen."""
-        _LOG.debug("printed: %s", line)
+    def report(self, text: str) -> None:
+        """Print a text in nox's log, in place of the progress on the screen."""
+        _LOG.debug("printed: %s", text)
         with self.screen.lock:
             self.screen.clear()
-            logging.getLogger("nox").info(line)
+            logging.getLogger("nox").info("%s", "\n".join(show_lines(text)))
 
-    def print_lines(self, lines: Iterable[str]) -> None:
+    def print_lines(self, lines: Iterable[Shown]) -> None:
         """Print lines as they are, in place of the progress on the screen."""
         with self.screen.lock:
             self.screen.clear()
-            for line in lines:
+            shown = [*lines]
+            for line in shown:
                 _LOG.debug("printed: %s", line)
-                print(fit_encoding(line, sys.stderr.encoding), file=sys.stderr)  # noqa: T201 - nox would put its name before it
-            sys.stderr.flush()
+            print_lines(shown)
 
     def report_once(self, line: str) -> None:
         """Print a line, unless this process has printed the same line."""

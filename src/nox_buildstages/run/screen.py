@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import re
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from nox_buildstages.run.ci import fold
 from nox_buildstages.run.events import BEGUN, RUNNING
+from nox_buildstages.safe_text import show_output
+from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.text import fit_encoding
 from nox_buildstages.value import Record, field
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nox_buildstages.run.events import Event
     from nox_buildstages.run.journal import Journal
     from nox_buildstages.run.state import RunState
+    from nox_buildstages.safe_text import Shown
 
 _LOG = logging.getLogger(__name__)
 
@@ -218,7 +220,7 @@ class LiveLine(LiveScreen):
 class Heartbeat(LiveScreen):
     """A line now and then, so a silent build doesn't look dead."""
 
-    say: Callable[[str], None]
+    say: Callable[[Shown], None]
     every: float = HEARTBEAT  # seconds
     _last: float = field(default_factory=time.monotonic)
 
@@ -245,7 +247,7 @@ class Stream(Heartbeat):
     def output(self, text: str) -> None:
         """Write the output of a program."""
         with self.lock:
-            self.to.write(text)
+            self.to.write(show_output(text))
             self.to.flush()
 
 
@@ -263,6 +265,4 @@ class Folds(Heartbeat):
             path = Path(event.facts["log"])
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             title = f"{path.name}: {event.output} {event.version}".rstrip()
-            for line in fold(f"{title}, {event.step} {event.state}", lines, self.env):
-                print(fit_encoding(line, sys.stderr.encoding), file=sys.stderr)  # noqa: T201
-            sys.stderr.flush()
+            print_lines(fold(f"{title}, {event.step} {event.state}", lines, self.env))

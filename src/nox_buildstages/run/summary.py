@@ -13,9 +13,9 @@ from nox_buildstages.run.events import (
     PLANNED,
     STOPPED,
 )
+from nox_buildstages.safe_text import Shown, escape_markdown, show
 from nox_buildstages.text import (
     count,
-    escape_markdown,
     format_seconds,
     format_size,
     paint,
@@ -100,7 +100,7 @@ def summarize(
 
 def render_summary(
     summary: Summary, *, columns: int = 100, colour: bool = False
-) -> Iterator[str]:
+) -> Iterator[Shown]:
     """Yield the lines of a summary; none without outputs. No line wraps."""
     if not summary.rows:
         return
@@ -122,31 +122,32 @@ def render_summary(
         lines.append(line if len(line) < width else f"{line[: width - 2]}…")
     styles = ["bold", *(_STYLES.get(it, "") for it in summary.states), "dim", "bold"]
     for line, style in zip(lines, styles, strict=False):
-        yield f" {paint(line, style, colour=colour) if style else line}"
+        yield show(" ", paint(line, style, colour=colour) if style else line)
     yield from _lines_below(summary, width, colour=colour)
 
 
-def _lines_below(summary: Summary, width: int, *, colour: bool) -> Iterator[str]:
+def _lines_below(summary: Summary, width: int, *, colour: bool) -> Iterator[Shown]:
     """Yield the runtime environment and the report, in as few lines as there may be."""
     pieces = []
     for text, works in summary.runtime:
         plain = text if works else f"{text} failed"
         symbol, style = ("✓", "green") if works else ("✗", "red")
-        marked = f"{text} {paint(symbol, style, colour=True)}" if colour else plain
+        painted = paint(symbol, style, colour=True)
+        marked = show(text, " ", painted) if colour else show(plain)
         pieces.append((" · ", plain, marked))
     if summary.report:
         report = f"report: {summary.report}"
-        pieces.append(("   ", report, report))
-    line, used = "", 0
+        pieces.append(("   ", report, show(report)))
+    line, used = show(), 0
     for gap, plain, text in pieces:
         size = len(plain) + 2 * colour  # for a symbol
         if line and used + len(gap) + size > width - 2:
             yield line
-            line = ""
+            line = show()
         line, used = (
-            (f"{line}{gap}{text}", used + len(gap) + size)
+            (show(line, gap, text), used + len(gap) + size)
             if line
-            else (f" {text}", size)
+            else (show(" ", text), size)
         )
     if line:
         yield line

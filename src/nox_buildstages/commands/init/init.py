@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.declarations.foreign import read_foreign
 from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.lock.files import folder
+from nox_buildstages.safe_text import show
+from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.value import replace
 from nox_buildstages.workspace.workspace import open_workspace
 
@@ -96,7 +99,8 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
             root=pyproject.parent,
         )
     lines = [f"# Change {describe_change(it)}\n" for it in changed.inserted]
-    print("".join([*lines, addition]), end="", flush=True)  # noqa: T201 - the output
+    text = "".join([*lines, addition])
+    print_lines(map(show, text.splitlines()), stream=sys.stdout)
     if options.write:
         write_proposal(
             pyproject, append(changed.text, addition) if addition else changed.text

@@ -12,6 +12,7 @@ from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import FINAL, PROJECT
+from nox_buildstages.safe_text import Shown, show
 from nox_buildstages.text import align, format_size, format_time
 from nox_buildstages.value import Value
 
@@ -151,18 +152,18 @@ def explain_package(
         yield f"  required by {', '.join(users)}"
 
 
-def render_explanation(explanation: Explanation, style: Style) -> Iterator[str]:
+def render_explanation(explanation: Explanation, style: Style) -> Iterator[Shown]:
     """Yield the lines of an explanation."""
     planned = explanation.planned
     title = f"{planned.name} {planned.version}".rstrip()
     where = f"stage {planned.title}, Python {planned.python}"
-    yield f"{style.paint(title, 'bold')}  {where}"
+    yield show(style.paint(title, "bold"), "  ", where)
     rows = [*_facts(explanation)]
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
         for number, line in enumerate(style.wrap(text, width + 4)):
             head = "" if number else label
-            yield f"  {style.paint(head.ljust(width), 'dim')}  {line}"
+            yield show("  ", style.paint(head.ljust(width), "dim"), "  ", line)
     yield from _render_builds(explanation, style)
 
 
@@ -212,11 +213,11 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     yield "needed by", needed_by
 
 
-def _render_builds(explanation: Explanation, style: Style) -> Iterator[str]:
+def _render_builds(explanation: Explanation, style: Style) -> Iterator[Shown]:
     """Yield the lines about earlier builds."""
     builds = explanation.builds[:_SHOWN_BUILDS]
     if not builds:
-        yield "  no earlier build is in the store"
+        yield show("  no earlier build is in the store")
         return
     key = explanation.planned.key
     rows = [("built", "version", "time", "size", "peak", "jobs", "key")]
@@ -234,9 +235,9 @@ def _render_builds(explanation: Explanation, style: Style) -> Iterator[str]:
             )
         )
     head, *lines = align(rows)
-    yield ""
+    yield show()
     yield style.paint(f"  {head}", "dim")
-    yield from (f"  {line}" for line in lines)
+    yield from (show("  ", line) for line in lines)
     left_out = len(explanation.builds) - len(builds)
     if left_out:
-        yield f"  and {left_out} earlier"
+        yield show(f"  and {left_out} earlier")

@@ -12,8 +12,8 @@ from nox_buildstages.commands.plan.formats import session_name
 from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import FINAL, Cell
+from nox_buildstages.safe_text import Shown, escape_markdown, show
 from nox_buildstages.store.key import digest_json
-from nox_buildstages.text import escape_markdown
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
     return digest_json({"scheme": SCHEME, "stages": entries})
 
 
-def publish(plan: GitHubPlan, variables: Mapping[str, str]) -> Iterator[str]:
+def publish(plan: GitHubPlan, variables: Mapping[str, str]) -> Iterator[Shown]:
     """Write a plan to the files named by environment variables of GitHub Actions.
 
     Yields:
@@ -254,11 +254,11 @@ def publish(plan: GitHubPlan, variables: Mapping[str, str]) -> Iterator[str]:
     if path := variables.get("GITHUB_OUTPUT"):
         _append(path, format_outputs(outputs))
     else:
-        yield from (f"{name}={value}" for name, value in outputs.items())
+        yield from (show(f"{name}={value}") for name, value in outputs.items())
     if path := variables.get("GITHUB_STEP_SUMMARY"):
         _append(path, "".join(f"{line}\n" for line in summary))
     else:
-        yield from summary
+        yield from map(show, summary)
 
 
 def format_outputs(outputs: Mapping[str, str]) -> str:

@@ -30,13 +30,15 @@ from nox_buildstages.errors import LockError, StaleLockError, UsageError
 from nox_buildstages.lock.files import folder
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import FINAL
+from nox_buildstages.safe_text import Shown, show, show_json
 from nox_buildstages.store.history import History
 from nox_buildstages.system.machine import is_this_machine
-from nox_buildstages.text import fit_encoding, takes_colour
+from nox_buildstages.system.terminal import print_lines
+from nox_buildstages.text import takes_colour
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.commands.plan.reasons import PlannedOutput
@@ -51,11 +53,13 @@ def run_plan(workspace: Workspace) -> None:
     Raises:
         BuildStagesError: A job can't be planned, or a source can't be read.
     """
-    options, report, lines = workspace.options, workspace.tools.run.report, ""
+    options, report = workspace.options, workspace.tools.run.report
+    lines: Iterable[Shown] = ()
+    style, encoding = _find_style(workspace.tools.run.outer)
     views, missing = _list_views(workspace)
     if options.github:
         jobs = plan_jobs(workspace, views, missing)
-        lines = "\n".join(github.publish(jobs, workspace.tools.run.outer))
+        lines = github.publish(jobs, workspace.tools.run.outer)
     else:
         contexts = [(view, view.context(_read_stale_locks(view))) for view in views]
         plan = plan_project(workspace, contexts)
@@ -69,19 +73,26 @@ def run_plan(workspace: Workspace) -> None:
                 it for it in workspace.cells.cells if any(it is v.cell for v in views)
             ]
             cores = workspace.tools.job_pool.machine.cores()
-            lines = format_json(plan, Cells(cells=tuple(cells)), cores=cores)
+            lines = show_json(format_json(plan, Cells(cells=tuple(cells)), cores=cores))
         elif options.graph:
             from nox_buildstages.commands.plan.mermaid import render_mermaid  # noqa: PLC0415 - few ask
 
-            lines = "\n".join(render_mermaid(plan))
+            lines = map(show, render_mermaid(plan))
         elif options.explain:
-            lines = _explain(workspace, plan, [context for _, context in contexts])
+            lines = _explain(workspace, plan, [it for _, it in contexts], style)
         elif plan.outputs:
-            lines = _render_text(workspace, plan)
+            cores = workspace.tools.job_pool.machine.cores()
+            lines = [*render_plan(plan, style, cores=cores)]
+            if plan.findings:
+                from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
+
+                found = format_findings(
+                    plan.findings, encoding=encoding, width=style.width
+                )
+                lines += map(show, ("", *found))
         else:
             report("nothing is built: there are no stages")
-    if lines:
-        print(lines)  # noqa: T201 - the output of the session
+    print_lines(lines, stream=sys.stdout, encoding=encoding)
 
 
 def _find_style(outer: Mapping[str, str]) -> tuple[Style, str]:
@@ -96,24 +107,10 @@ def _find_style(outer: Mapping[str, str]) -> tuple[Style, str]:
     return style, "ascii" if is_dumb else stream.encoding or "utf-8"
 
 
-def _render_text(workspace: Workspace, plan: Plan) -> str:
-    """Return a plan as the terminal shows it."""
-    style, encoding = _find_style(workspace.tools.run.outer)
-    cores = workspace.tools.job_pool.machine.cores()
-    text = "\n".join(render_plan(plan, style, cores=cores))
-    lines = [fit_encoding(text, encoding)]
-    if plan.findings:
-        from nox_buildstages.preflight.finding import format_findings  # noqa: PLC0415
-
-        lines += (
-            "",
-            *format_findings(plan.findings, encoding=encoding, width=style.width),
-        )
-    return "\n".join(lines)
-
-
-def _explain(workspace: Workspace, plan: Plan, contexts: Sequence[BuildContext]) -> str:
-    """Return everything about the output, or the package, named by the options.
+def _explain(
+    workspace: Workspace, plan: Plan, contexts: Sequence[BuildContext], style: Style
+) -> Iterator[Shown]:
+    """Yield everything about the output, or the package, named by the options.
 
     Raises:
         UsageError: No stage builds the package, and no environment contains the
@@ -121,14 +118,16 @@ def _explain(workspace: Workspace, plan: Plan, contexts: Sequence[BuildContext])
     """
     from nox_buildstages.commands.plan import explain  # noqa: PLC0415 - few ask
 
-    style, encoding = _find_style(workspace.tools.run.outer)
     name = canonicalize_name(workspace.options.explain)
     history = History(store=workspace.tools.store)
     planned = {(it.python, it.title, it.name): it for it in plan.outputs}
-    found = explain.explain_output(name, contexts, planned, history)
-    texts = ["\n".join(explain.render_explanation(it, style)) for it in found]
-    texts = texts or ["\n".join(explain.explain_package(name, contexts))]
-    return fit_encoding("\n\n".join(texts), encoding)
+    found = [*explain.explain_output(name, contexts, planned, history)]
+    for number, it in enumerate(found):
+        if number:
+            yield show()
+        yield from explain.render_explanation(it, style)
+    if not found:
+        yield from map(show, explain.explain_package(name, contexts))
 
 
 def plan_project(

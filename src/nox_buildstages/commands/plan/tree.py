@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from nox_buildstages.commands.plan.estimate import describe_total
+from nox_buildstages.safe_text import Shown, show
 from nox_buildstages.text import format_time, paint
 from nox_buildstages.value import Value
 
@@ -26,9 +27,9 @@ class Style(Value):
     width: int | None = None  # columns; None if lines may have any length
     colour: bool = False
 
-    def paint(self, text: str, style: str) -> str:
+    def paint(self, text: str, style: str) -> Shown:
         """Return a text in a style, if the terminal has colours."""
-        return paint(text, style, colour=self.colour) if text else text
+        return paint(text, style, colour=self.colour and bool(text))
 
     def wrap(self, text: str, indent: int) -> list[str]:
         """Return the lines of a text that begins in a column; later lines are indented.
@@ -43,31 +44,31 @@ class Style(Value):
         ) or [""]
 
 
-def render_plan(plan: Plan, style: Style, *, cores: int) -> Iterator[str]:
+def render_plan(plan: Plan, style: Style, *, cores: int) -> Iterator[Shown]:
     """Yield the lines of a plan, without the findings of preflight."""
     if plan.locks != "current":
         for number, text in enumerate(describe_locks(plan)):
             for line in style.wrap(text, 0):
-                yield line if number else style.paint(line, "yellow")
-        yield ""
+                yield show(line) if number else style.paint(line, "yellow")
+        yield show()
     stages = {branch.stage for tree in plan.trees for branch in tree.branches}
     stage_width = max(map(len, stages), default=0)
     name_width = max((len(_spell(it)) for it in plan.outputs), default=0)
     for tree in plan.trees:
         heading = style.paint("final", "bold")
         if tree.title:
-            heading = f"{heading} {tree.title}"
+            heading = show(heading, " ", tree.title)
         first, *rest = style.wrap(f"  {tree.installs}", len(tree.title) + 6)
-        yield f"{heading}{first}"
-        yield from rest
+        yield show(heading, first)
+        yield from map(show, rest)
         for branch in tree.branches:
             is_last = branch is tree.branches[-1]
             yield from _render_branch(
                 branch, style, (stage_width, name_width), is_last=is_last
             )
-        yield ""
+        yield show()
     total = describe_total(plan, cores=cores)
-    yield from style.wrap(total, 0)
+    yield from map(show, style.wrap(total, 0))
 
 
 def describe_locks(plan: Plan) -> tuple[str, ...]:
@@ -87,13 +88,13 @@ def _spell(output: PlannedOutput) -> str:
 
 def _render_branch(
     branch: Branch, style: Style, widths: tuple[int, int], *, is_last: bool
-) -> Iterator[str]:
+) -> Iterator[Shown]:
     """Yield the lines of a stage: the outputs, then the needed stages."""
     first, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
     stage_width, name_width = widths
     name = style.paint(branch.stage.ljust(stage_width), "bold")
     if branch.is_above:
-        yield f"{first}{name}  as above"
+        yield show(first, name, "  as above")
         return
     blank = " " * stage_width
     rows = [row for it in branch.outputs for row in _output_rows(it, style, widths)]
@@ -101,20 +102,20 @@ def _render_branch(
     room = stage_width + 2 + name_width
     lead = first
     for number, (output, rest) in enumerate(rows):
-        left = f"{blank if number else name}  {(output or '').ljust(name_width)}"
+        left = show(blank if number else name, "  ", (output or "").ljust(name_width))
         if output is None:  # no room beside
-            left = "  "
+            left = show("  ")
         elif needs and not output and number == len(rows) - 1 and len(needs) <= room:
             left, needs = style.paint(needs.ljust(room), "dim"), ""
-        yield f"{lead}{left}  {rest}"
+        yield show(lead, left, "  ", rest)
         lead = below
     for line in style.wrap(needs, len(below)) if needs else ():
-        yield f"{below}{style.paint(line, 'dim')}"
+        yield show(below, style.paint(line, "dim"))
 
 
 def _output_rows(
     output: PlannedOutput, style: Style, widths: tuple[int, int]
-) -> Iterator[tuple[str | None, str]]:
+) -> Iterator[tuple[str | None, Shown]]:
     """Yield the name and the state of an output, then reasons without a name.
 
     The name is None if the terminal is too narrow for reasons beside the output.
@@ -134,11 +135,11 @@ def _output_rows(
     painted = style.paint(state, "cyan")
     if not is_beside:
         yield _spell(output), painted
-        yield from ((None, line) for line in lines)
+        yield from ((None, show(line)) for line in lines)
         return
     for number, line in enumerate(lines):
-        lead = f"{' ' * len(state)}" if number else painted
-        yield ("" if number else _spell(output)), f"{lead}   {line}"
+        lead = show(" " * len(state)) if number else painted
+        yield ("" if number else _spell(output)), show(lead, "   ", line)
 
 
 def describe_installs(pins: Iterable[tuple[str, str, bool]]) -> str:

@@ -37,10 +37,12 @@ from nox_buildstages.errors import (
     not_run,
 )
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.safe_text import show
 from nox_buildstages.store.failed_builds import remove_kept_trees
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import make_ignored_folder, remove_tree
 from nox_buildstages.system.process import USUAL_UMASK, Command, run_in_foreground
+from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.text import free_name, show_path
 from nox_buildstages.value import Value, replace
 
@@ -309,7 +311,7 @@ class ShellSession(Value):
             command = f"cp {quote(str(kept))} {quote(str(patch))}"
             lines = ["to take the patch:", f"  mkdir -p patches && {command}"]
         lines += self._describe_use(patch)
-        print("\n".join(lines), flush=True)  # noqa: T201 - to be copied
+        print_lines(map(show, lines), stream=sys.stdout)
         return True
 
     def _describe_use(self, patch: Path) -> list[str]:
