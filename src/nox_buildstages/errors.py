@@ -23,7 +23,7 @@
     ├── ProposalError            no stages can be proposed
     ├── BuildError               building an output
     │   ├── BackendError         a hook of a build backend failed
-    │   ├── ChangedEnvironmentError  a build changed the environment it runs in
+    │   ├── ChangedEnvironmentError  a build writes into the environment it runs in
     │   ├── BuildTimeoutError    a stage reached the timeout
     │   ├── PreflightError       a check before the build failed
     │   └── WheelError           a file isn't the expected wheel
@@ -344,6 +344,8 @@ class BackendError(BuildError):
     """It provides the module; empty if nothing does."""
     lacks_cuda: bool = False
     """Whether the backend doesn't find CUDA on this machine."""
+    refused: str = ""
+    """A path in the environment that the backend may not write to."""
     problem: str = field(init=False)
 
     default_hint = "fix or patch the source, then run the same command again"
@@ -385,7 +387,7 @@ class BackendError(BuildError):
 
 
 class ChangedEnvironmentError(BuildError):
-    """A build changed its environment."""
+    """A build changed its environment, or failed because it may not."""
 
     output: str
     stage: str
@@ -398,7 +400,7 @@ class ChangedEnvironmentError(BuildError):
         builds = "its build"
         if self.others:
             builds += f", or that of {', '.join(self.others)} at the same time,"
-        self.problem = f"{builds} changed the environment that it runs in"
+        self.problem = f"{builds} writes into the environment that it runs in"
         if self.owners:
             self.problem += f", in the folder of {', '.join(self.owners)}"
 

@@ -47,6 +47,9 @@ Learned: TypeAlias = Literal["static", "wheel", "hook", "config"]
 Network: TypeAlias = Literal["off", "on", "require-off"]
 """Whether build backends can use the network; ``off`` if the system can prevent it."""
 
+FileRules: TypeAlias = Literal["on", "off", "require"]
+"""Whether build backends reach only some files; ``on`` if the system can do that."""
+
 CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
 """The compiler cache of builds; ``auto`` for any on ``PATH``."""
 
@@ -239,6 +242,7 @@ class Stage(Value):
     jobs: int | None = None  # None for automatic
     memory_per_job: int | None = None  # bytes; None if unknown
     network: Network = "off"
+    sandbox: FileRules = "on"
     private_environment: bool = False
     timeout: int | None = None  # seconds
     compiler_cache: CompilerCache | None = None  # None: the project's

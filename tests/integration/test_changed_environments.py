@@ -148,7 +148,7 @@ def test_a_changed_folder_is_named_by_its_package(
 
     with pytest.raises(ChangedEnvironmentError) as caught:
         meddle()
-    problem = "its build changed the environment that it runs in"
+    problem = "its build writes into the environment that it runs in"
     where = f", in the folder of {owner}" if owner else ""
     assert caught.value.problem == problem + where
     assert caught.value.hint.endswith("# s\n  private-environment = true")

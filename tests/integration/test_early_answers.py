@@ -191,7 +191,7 @@ def test_backends_side_by_side_are_told_apart(project: Project, index: Index) ->
     """The one that changes their environment is named, whichever ends first."""
     declare_two(project, index)
     said = run_session(project, "build-stages-lock", check=False).stderr
-    assert "guilty (stage only): its build changed the environment" in said
+    assert "guilty (stage only): its build writes into the environment" in said
     assert "innocent (stage only)" not in said
 
 

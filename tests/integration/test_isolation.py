@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,14 +26,19 @@ from nox_buildstages.model import Stage
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command, Completed, run
 from nox_buildstages.value import replace
-from support.namespaces import OFFLINE, can_forbid, forbidding, needs_namespaces
+from support.namespaces import (
+    OFFLINE,
+    can_forbid,
+    forbidding,
+    forbidding_all,
+    needs_namespaces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 OFF = Sandbox()
-ON = Sandbox(why="network = true")
+ON = Sandbox(network="on", why="network = true")
 PYTHON = shutil.which("python3", path="/usr/bin:/bin")
 """One that every user of this machine can run."""
 
@@ -104,17 +112,20 @@ print(os.getuid(), os.getgid(), pathlib.Path("/proc/net/dev").read_text().count(
 with socket.create_server(("localhost", 0)):
     pass
 """
-    # From the standard input, as that user may not be able to read our files.
-    completed = subprocess.run(
-        [str(PYTHON), "-I", "-S", "-", str(PYTHON), "-c", code],
-        input=OFFLINE.read_text("utf-8"),
-        capture_output=True,
-        text=True,
-        check=False,
-        user=NOBODY,
-        group=NOBODY,
-        extra_groups=[],
-    )
+    # From another folder, as that user may not be able to read our files.
+    with tempfile.TemporaryDirectory() as folder:
+        scripts = shutil.copytree(OFFLINE.parent, Path(folder, "scripts"))
+        Path(folder).chmod(0o755)
+        words = (CUT, "--", str(PYTHON), "-c", code)
+        completed = subprocess.run(
+            [str(PYTHON), "-I", "-S", scripts / OFFLINE.name, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+        )
     assert completed.stderr == ""
     assert completed.stdout.split() == [str(NOBODY), str(NOBODY), "1"]
 
@@ -148,38 +159,39 @@ TRY = (
         " sys.exit(it.main(sys.argv[1:]))"
     ),
 )
+CUT = "namespace"
 
 
 @needs_namespaces
 def test_without_a_program_it_is_only_tried() -> None:
     """Nothing runs, and the status tells."""
-    assert run(Command(argv=TRY)) == Completed(returncode=0, stdout="", stderr="")
-    assert run(Command(argv=(*TRY, "/gone"))).returncode == CANNOT_RUN
+    assert run(Command(argv=(*TRY, CUT, "--"))).returncode == 0
+    assert run(Command(argv=(*TRY, CUT, "--", "/gone"))).returncode == CANNOT_RUN
 
 
 @needs_namespaces
 @lesser_root
-@pytest.mark.parametrize("how", [(), ("--online",)])
+@pytest.mark.parametrize("how", [CUT, "on"])
 @pytest.mark.parametrize("right", RIGHTS)
-def test_a_lesser_root_may_try_it(right: str, how: tuple[str, ...]) -> None:
+def test_a_lesser_root_may_try_it(right: str, how: str) -> None:
     """It takes another way, to the same end."""
-    assert run(without(right, Command(argv=(*TRY, *how)))).returncode == 0
+    assert run(without(right, Command(argv=(*TRY, how, "--")))).returncode == 0
 
 
 @needs_namespaces
-@pytest.mark.parametrize("how", [(), ("--online",)])
-def test_moving_is_measured_too(tmp_path: Path, how: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("how", [CUT, "on"])
+def test_moving_is_measured_too(tmp_path: Path, how: str) -> None:
     """Tried with what measures coverage, in the folder and beside it."""
     places = (str(tmp_path), str(HERE))
     for cwd in (tmp_path, tmp_path.parent):
-        command = Command(argv=(*TRY, *how, "--at", *places), cwd=cwd)
+        command = Command(argv=(*TRY, how, "--at", *places, "--"), cwd=cwd)
         assert run(command).returncode == 0
 
 
 @can_forbid
 def test_where_it_is_forbidden_the_reason_is_told() -> None:
     """In one line."""
-    completed = run(Command(argv=tuple(forbidding(*TRY))))
+    completed = run(Command(argv=tuple(forbidding(*TRY, CUT, "--"))))
     assert completed.returncode == CANNOT_CUT
     assert completed.stderr == "a limit in /proc/sys/user\n"
 
@@ -253,11 +265,11 @@ def test_a_folder_stays_as_it_is_where_that_is_wanted(
     toolchain, link = tmp_path / "toolchain", tmp_path / "link"
     toolchain.mkdir()
     link.symlink_to(toolchain)
-    sandbox = OFF.show(folder, frozen=[link])
+    sandbox = OFF.show(folder).restrict(("r/", f"w{folder}"))
     for path in (toolchain, link):
         write = python("open(__import__('sys').argv[1], 'w')", path / "new")
         assert "Read-only file system" in run(sandbox.wrap(write)).stderr
-    write = python("open(__import__('sys').argv[1], 'w')", tmp_path / "new")
+    write = python("open(__import__('sys').argv[1], 'w')", folder / "new")
     assert run(sandbox.wrap(write)).returncode == 0
 
 
@@ -278,7 +290,7 @@ def test_a_lesser_root_finds_it_there_too(folder: Path, right: str) -> None:
     """Cut off, and beside who is cut off."""
     sandbox = OFF.show(folder)
     look = replace(python(LOOK, folder), cwd=folder, env=os.environ)
-    for command in (sandbox.wrap(look), sandbox.wrap_with_network(look)):
+    for command in (sandbox.wrap(look), sandbox.with_network().wrap(look)):
         assert run(without(right, command)).stdout.endswith("\nsource\n")
 
 
@@ -286,11 +298,10 @@ def test_a_lesser_root_finds_it_there_too(folder: Path, right: str) -> None:
 def test_who_is_beside_it_has_the_network(folder: Path, port: int) -> None:
     """And finds the folder at the same path."""
     sandbox = OFF.show(folder)
-    assert run(sandbox.wrap_with_network(python(CONNECT, port))).returncode == 0
+    assert run(sandbox.with_network().wrap(python(CONNECT, port))).returncode == 0
     look = replace(python(LOOK, folder), cwd=folder)
-    said = run(sandbox.wrap_with_network(look)).stdout
+    said = run(sandbox.with_network().wrap(look)).stdout
     assert said.startswith(str(HERE))
-    assert OFF.wrap_with_network(look) is look
 
 
 def test_without_mounts_a_folder_is_where_it_is(folder: Path) -> None:
@@ -299,16 +310,10 @@ def test_without_mounts_a_folder_is_where_it_is(folder: Path) -> None:
     assert sandbox.show(folder) is sandbox
 
 
-@needs_namespaces
-def test_where_no_folder_can_be_moved_the_network_is_still_off(tmp_path: Path) -> None:
+def test_where_no_folder_can_be_moved_the_network_is_still_off() -> None:
     """The system forbids mounts alone."""
-
-    def forbidding_mounts(command: Command) -> Completed:
-        return run(replace(command, argv=(*TRY, "--at", *[str(tmp_path / "gone")] * 2)))
-
-    sandbox_policy = SandboxPolicy(runner=forbidding_mounts, report=lambda _: None)
-    sandbox = sandbox_policy.sandbox(FALSE)
-    assert (sandbox.is_off, sandbox.may_move) == (True, False)
+    sandbox = System(allowed=("namespace",)).policy().sandbox(STAGE)
+    assert (sandbox.network, sandbox.may_move) == ("namespace", False)
 
 
 # How a program ends --------------------------------------------------------------
@@ -341,93 +346,152 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert completed.stderr == f"No such file or directory: {tmp_path / 'gone'}\n"
 
 
-def test_with_network_nothing_is_around_a_program() -> None:
-    """It is the very command."""
-    command = python("pass")
-    assert ON.wrap(command) is command
-
-
 # What the system allows ----------------------------------------------------------
 
 
-@dataclass
-class Told:
-    """An isolator on a system that forbids, or allows, and what it said."""
+LIMIT = "a limit in /proc/sys/user"
+OLD = "this kernel has no Landlock 2, which came with Linux 5.19"
 
-    forbids: bool = True
-    commands: list[Command] = field(default_factory=list)
+
+@dataclass
+class System:
+    """A system that allows only some sandboxes, and what was reported there."""
+
+    allowed: tuple[str, ...] = ("namespace", "--at", "seccomp", "on")
+    landlock: int = 7
+    commands: int = 0
     reports: list[str] = field(default_factory=list)
 
-    def sandbox_policy(self) -> SandboxPolicy:
-        """Return it."""
+    def policy(self) -> SandboxPolicy:
+        """Return the policy on the system."""
         return SandboxPolicy(runner=self.run, report=self.reports.append)
 
     def run(self, command: Command) -> Completed:
-        """Run a command there."""
-        self.commands.append(command)
-        if self.forbids:
-            command = replace(command, argv=tuple(forbidding(*command.argv)))
-        return run(command)
+        """Answer as the script would."""
+        self.commands += 1
+        asked = {"namespace", "--at", "seccomp", "on"}.intersection(command.argv)
+        if asked.issubset(self.allowed):
+            return Completed(returncode=0, stdout=f"{self.landlock}\n", stderr="")
+        return Completed(returncode=CANNOT_CUT, stdout="", stderr=f"{LIMIT}\n")
 
 
-FALSE = Stage(name="a", outputs=())
-TRUE = replace(FALSE, network="on")
-REQUIRED = replace(FALSE, network="require-off")
-LIMIT = "this system allows no network namespace (a limit in /proc/sys/user)"
+STAGE = Stage(name="a", outputs=())
 
 
 @needs_namespaces
-def test_where_it_can_be_the_network_is_off() -> None:
-    """It is found out once, however many stages ask, and nothing is said of it."""
-    told = Told(forbids=False)
-    sandbox_policy = told.sandbox_policy()
-    assert {sandbox_policy.sandbox(stage) for stage in (FALSE, REQUIRED, FALSE)} == {
-        OFF
+def test_this_system_is_tried_once() -> None:
+    """However many stages ask; nothing is reported if all is possible."""
+    commands: list[Command] = []
+    reports: list[str] = []
+
+    def count(command: Command) -> Completed:
+        commands.append(command)
+        return run(command)
+
+    policy = SandboxPolicy(runner=count, report=reports.append)
+    strict = replace(STAGE, network="require-off")
+    found = {policy.sandbox(stage) for stage in (STAGE, strict, STAGE)}
+    assert {(it.network, it.may_move, it.is_off) for it in found} == {
+        ("namespace", True, True)
     }
-    assert len(told.commands) == 1
-    assert told.reports == []
-    assert str(OFF) == "off"
+    assert (len(commands), reports) == (1, [])
 
 
 @can_forbid
-def test_where_it_cannot_be_that_is_said_once() -> None:
-    """With the reason; each build's log has it too."""
-    told = Told()
-    sandbox_policy = told.sandbox_policy()
-    isolations = [sandbox_policy.sandbox(FALSE) for _ in range(2)]
-    assert [str(sandbox) for sandbox in isolations] == [f"on ({LIMIT})"] * 2
-    assert not isolations[0].is_off
-    assert told.reports == [f"build backends have network access: {LIMIT}"]
+def test_without_namespaces_a_filter_of_calls_cuts_the_network_off() -> None:
+    """This needs no rights, so it works in containers."""
+    policy = SandboxPolicy(
+        runner=lambda it: run(replace(it, argv=tuple(forbidding_all(*it.argv)))),
+        report=lambda _: None,
+    )
+    sandbox = policy.sandbox(STAGE)
+    assert (sandbox.network, sandbox.may_move) == ("seccomp", False)
+    assert str(sandbox) == "off, even to localhost"
 
 
-@can_forbid
-def test_where_it_must_be_and_cannot_that_is_an_error() -> None:
-    """And nothing else is said."""
-    told = Told()
-    with pytest.raises(BuildStagesError) as caught:
-        told.sandbox_policy().sandbox(REQUIRED)
-    assert caught.value.subject == "stage a"
-    assert caught.value.details == [LIMIT]
-    assert told.reports == []
+@pytest.mark.parametrize(
+    ("system", "network", "files", "reports"),
+    [
+        (System(), "off", "its own, and the system's to read", []),
+        (
+            System(allowed=("seccomp", "on"), landlock=4),
+            "off, even to localhost",
+            (
+                "its own, and the system's to read; it reaches abstract sockets and"
+                " signals processes (Landlock 4)"
+            ),
+            [],
+        ),
+        (
+            System(landlock=1),
+            "off",
+            f"it can read yours ({OLD})",
+            [f"build backends can read your files: {OLD}"],
+        ),
+        (
+            System(allowed=("on",), landlock=0),
+            f"on ({LIMIT})",
+            f"it can read and write yours ({OLD})",
+            [
+                f"build backends have network access: {LIMIT}",
+                f"build backends can read and write your files: {OLD}",
+            ],
+        ),
+    ],
+)
+def test_what_a_system_cannot_do_is_reported_once(
+    system: System, network: str, files: str, reports: list[str]
+) -> None:
+    """The log of each build has it too."""
+    policy = system.policy()
+    sandbox, _ = (policy.sandbox(STAGE) for _ in range(2))
+    assert (str(sandbox), sandbox.files) == (network, files)
+    assert system.reports == reports
+
+
+@pytest.mark.parametrize(
+    ("stage", "problem", "detail"),
+    [
+        (
+            replace(STAGE, network="require-off"),
+            'network = "require-off", and the network can\'t be turned off',
+            LIMIT,
+        ),
+        (
+            replace(STAGE, sandbox="require"),
+            'sandbox = "require", and files can\'t be restricted',
+            OLD,
+        ),
+    ],
+)
+def test_what_is_required_and_impossible_is_an_error(
+    stage: Stage, problem: str, detail: str
+) -> None:
+    """With the reason, before anything is built."""
+    system = System(allowed=("on",), landlock=0)
+    with pytest.raises(BuildStagesError, match=re.escape(problem)) as caught:
+        system.policy().sandbox(stage)
+    assert (caught.value.subject, caught.value.details) == ("stage a", [detail])
+
+
+def test_a_stage_may_do_without() -> None:
+    """Then nothing is reported, and a build reaches all files."""
+    system = System(allowed=("on",), landlock=0)
+    stage = replace(STAGE, network="on", sandbox="off")
+    sandbox = system.policy().sandbox(stage)
+    assert str(sandbox) == "on (network = true)"
+    assert sandbox.files == "it can read and write yours (sandbox = false)"
+    assert sandbox.restrict(("r/",)) is sandbox
+    assert system.reports == []
 
 
 @can_forbid
 def test_where_it_became_impossible_nothing_runs() -> None:
     """The program isn't run with the network instead."""
-    command = Told().run(OFF.wrap(python("print('here')")))
-    assert command.returncode == CANNOT_CUT
-    assert command.stdout == ""
-
-
-def test_a_stage_that_wants_the_network_has_it() -> None:
-    """Whatever the system allows, nothing is said of it."""
-    for forbids in (True, False):
-        told = Told(forbids=forbids)
-        sandbox = told.sandbox_policy().sandbox(TRUE)
-        assert str(sandbox) == "on (network = true)"
-        assert told.reports == []
-        if not forbids:
-            assert sandbox.may_move == told.sandbox_policy().sandbox(FALSE).may_move
+    command = OFF.wrap(python("print('here')"))
+    completed = run(replace(command, argv=tuple(forbidding(*command.argv))))
+    assert completed.returncode == CANNOT_CUT
+    assert completed.stdout == ""
 
 
 def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
@@ -437,4 +501,4 @@ def test_an_interpreter_that_is_gone_cannot_do_that(tmp_path: Path) -> None:
         return run(replace(command, argv=(str(tmp_path / "gone"),)))
 
     sandbox_policy = SandboxPolicy(runner=gone, report=lambda _: None)
-    assert sandbox_policy.sandbox(FALSE).why.startswith("No such file or directory")
+    assert sandbox_policy.sandbox(STAGE).why.startswith("No such file or directory")

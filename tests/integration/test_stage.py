@@ -527,17 +527,19 @@ def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     wheel = shop.provide().wheel
     lines = wheel.log.read_text().splitlines()
     stage, sandbox_policy = Stage(name="low", outputs=()), shop.tools().sandbox_policy
-    assert lines[:8] == [
+    sandbox = sandbox_policy.sandbox(stage)
+    assert lines[:9] == [
         "low-lib 1.0, stage low",
         "source: low-lib",
         f"key: {wheel.key}",
         "jobs: 1",
-        f"network: {sandbox_policy.sandbox(stage)}",
+        f"network: {sandbox}",
+        f"files: {sandbox.files}",
         f"environment: {shop.environment.location}",
         "  tinybackend 1.0",
         "",
     ]
-    assert lines[8] == "tinybackend: building low-lib 1.0"
+    assert lines[9] == "tinybackend: building low-lib 1.0"
     assert (shop.root / "logs/low-lib.log").read_text() == wheel.log.read_text()
 
 
@@ -1009,6 +1011,7 @@ def test_the_kernel_knows_who_was_killed(shop: Shop) -> None:
     events = shop.root / "group/memory.events"
     events.parent.mkdir()
     shop.machine = replace(ROOMY, root=shop.root)
+    shop.stage = {"sandbox": "off"}
     for said, is_known in (("", False), ("No space left on device", True)):
         events.write_text("oom_kill 0\n")
         shop.reports.clear()
@@ -1118,6 +1121,7 @@ def write_sources(shop: Shop, *, how: str) -> None:
         'exec /usr/bin/cc "$@"\n'
     )
     compiler.chmod(0o755)
+    shop.rules = PackageRules(env={"OWN_CC": str(compiler)})  # so it may be read
     (tree / "own.py").write_text(
         "import subprocess, tinybackend\n"
         f"cc = {str(compiler)!r}\n"

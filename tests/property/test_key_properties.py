@@ -40,6 +40,7 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "tools": strings,
     "patches": st.lists(patches, max_size=3).map(tuple),
     "network": st.booleans(),
+    "open_files": st.booleans(),
     "own_cuda": st.booleans(),
     "machine": strings,
 }

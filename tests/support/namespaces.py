@@ -20,7 +20,7 @@ _FORBID_ALL = f"{_FORBID_NET} && echo 0 > /proc/sys/user/max_mnt_namespaces"
 
 def offline(*argv: str) -> list[str]:
     """Return a command that runs with no network."""
-    return [sys.executable, "-I", "-S", str(OFFLINE), *argv]
+    return [sys.executable, "-I", "-S", str(OFFLINE), "namespace", "--", *argv]
 
 
 def forbidding(*argv: str) -> list[str]:

@@ -53,13 +53,13 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
     (
         BuildError(
             subject="a 1.0 (stage s)",
-            problem="its build changed\nthe environment",
+            problem="its build writes\ninto the environment",
             details=["added lib/x", "", "added lib/y"],
             log=Path("/logs/a.log"),
             hint="add it to the stage:\n  [[tool.nox-buildstages.stage]]",
         ),
         """
-        error: a 1.0 (stage s): its build changed the environment
+        error: a 1.0 (stage s): its build writes into the environment
           added lib/x
 
           added lib/y
@@ -71,8 +71,8 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
     (
         ChangedEnvironmentError(output="a", stage="s", owners=["x", "y"], hint="do"),
         """
-        error: a (stage s): its build changed the environment that it runs in, in the\
- folder of x, y
+        error: a (stage s): its build writes into the environment that it runs in, in\
+ the folder of x, y
         help: do
         """,
     ),

@@ -83,6 +83,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
     ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
     ({"network": True}, ("network off → on",)),
+    ({"open_files": True}, ("sandbox on → off",)),
     ({"own_cuda": True}, ("CUDA of the machine → of the environment",)),
     ({"machine": {"cc": "gcc 12"}}, ("machine's cc unset → 'gcc 12'",)),
 ]

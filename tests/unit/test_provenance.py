@@ -197,6 +197,7 @@ def test_parameters_of_the_table_are_external() -> None:
         "config-settings": {"--plain": "x", "--listed": ("y", "z")},
         "env": {"ARCHS": "9.0"},
         "network": False,
+        "sandbox": True,
     }
     assert definition["internalParameters"] == {
         "key": found.wheel.recipe.key,

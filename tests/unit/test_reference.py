@@ -102,5 +102,5 @@ def test_keys_that_are_part_of_the_key() -> None:
     """Not how fast a stage is built."""
     stage = TABLES["stage"]
     assert {name for name, key in stage.items() if key.in_key} == {
-        *("outputs", "env", "pass-env", "tools", "network")
+        *("outputs", "env", "pass-env", "tools", "network", "sandbox")
     }

@@ -535,6 +535,10 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
             ),
         ),
         (
+            'sandbox = "off"',
+            "sandbox: expected true, false or \"require\", found the string 'off'",
+        ),
+        (
             "network = 0",
             'network: expected true, false or "require-off", found the number 0',
         ),
@@ -678,6 +682,20 @@ def test_the_compiler_cache(written: str, cache: str) -> None:
 def test_whether_backends_reach_the_network(line: str, network: str) -> None:
     """They don't, unless the stage says so."""
     assert declared(in_stage(line)).stages[0].network == network
+
+
+@pytest.mark.parametrize(
+    ("line", "sandbox"),
+    [
+        ("", "on"),
+        ("sandbox = true", "on"),
+        ("sandbox = false", "off"),
+        ('sandbox = "require"', "require"),
+    ],
+)
+def test_whether_backends_reach_all_files(line: str, sandbox: str) -> None:
+    """They don't, unless the stage says so."""
+    assert declared(in_stage(line)).stages[0].sandbox == sandbox
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,9 @@ class Backend(Value):
             attend=self.attend,
             umask=USUAL_UMASK,
         )
-        completed = self.runner(self.supervisor.around(self.sandbox.wrap(command)))
+        # The hooks run by a script of pyproject_hooks, with a folder for the answer.
+        sandbox = self.sandbox.allow(read=[cmd[1]], write=[cmd[-1]])
+        completed = self.runner(self.supervisor.around(sandbox.wrap(command)))
         if completed.returncode < 0:
             # It may be the supervisor that was killed.
             end_orphans(self.supervisor.build)
@@ -232,6 +234,7 @@ class Backend(Value):
             seen=self.env,
             source=find_modules(self.tree),
             is_offline=self.sandbox.is_off,
+            is_restricted=self.sandbox.rules is not None,
             home=self.home_settings,
         )
         diagnosis = diagnose(self.log, start, reason, situation)
@@ -256,6 +259,7 @@ class Backend(Value):
             module=diagnosis.hint.module,
             requirement=diagnosis.hint.requirement,
             lacks_cuda=diagnosis.hint.lacks_cuda,
+            refused=diagnosis.hint.refused,
         )
 
 

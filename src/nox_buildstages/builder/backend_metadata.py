@@ -18,6 +18,7 @@ from nox_buildstages.builder import editable_backend
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
+from nox_buildstages.builder.sandbox.files import BuildFiles
 from nox_buildstages.builder.stage import provide_stage
 from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import BackendError, ChangedEnvironmentError, not_run
@@ -316,19 +317,23 @@ class BackendMetadata(Value):
             environment=guard.environment,
             guard=guard,
         )
-        network = job.sandbox
+        sandbox = job.sandbox
         make_ignored_folder(job.log.parent)
-        job.log.write_text(f"network: {network}\n", encoding="utf-8")
+        head = f"network: {sandbox}\nfiles: {sandbox.files}\n"
+        job.log.write_text(head, encoding="utf-8")
         several = len(context.project.pythons) > 1
         python = f" on Python {query.target.version}" if several else ""
         context.tools.run.report(f"asking the build backend of {output.name}{python}")
         home = Path(tempfile.mkdtemp(prefix="home-", dir=self.scratch))
         tree = self._unpack(query.output, query.source)
+        unpacked = self.scratch / tree.relative_to(self.scratch).parts[0]
         folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=self.scratch))
         core = None
         with (
             context.tools.run.step("ask", job.place, log=str(job.log)),
-            job.open_backend("ask", tree, home=home) as backend,
+            job.open_backend(
+                "ask", tree, BuildFiles(home=home, writable=(unpacked, folder))
+            ) as backend,
         ):
             requires = backend.get_requires()
             unmet = _find_unmet(context, query, requires)

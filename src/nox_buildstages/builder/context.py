@@ -301,6 +301,7 @@ class BuildContext(Value, eq=False):
                 for file in self.patches(output.name)
             ),
             network=stage.network == "on",
+            open_files=stage.sandbox == "off",
             own_cuda=own_cuda,
             code=stage.code,
         )

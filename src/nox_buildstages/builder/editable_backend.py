@@ -10,6 +10,7 @@ from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.memory import DEFAULT
 from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.builder.prepare import prepare_environment
+from nox_buildstages.builder.sandbox.files import BuildFiles
 from nox_buildstages.builder.try_wheel import try_wheel
 from nox_buildstages.environments.listing import PROJECT_FOLDER
 from nox_buildstages.errors import StaleLockError, WheelError, not_run
@@ -28,6 +29,7 @@ from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from packaging.utils import NormalizedName
 
@@ -122,7 +124,8 @@ def _open_backend(
         ),
         environment=environment,
     )
-    job.log.write_text(f"network: {job.sandbox}\n", encoding="utf-8")
+    head = f"network: {job.sandbox}\nfiles: {job.sandbox.files}\n"
+    job.log.write_text(head, encoding="utf-8")
     place = {**context.place(PROJECT), "output": name}
     with (
         tools.store.hold_lock(f"project-{path_id(root)}"),
@@ -130,6 +133,28 @@ def _open_backend(
         job.take_jobs(slot, JobRequest(memory_per_job=DEFAULT)) as jobs,
         temporary_folder("home-", folder) as home,
         tools.run.step(step, place),
-        job.open_backend(step, root, home=home, jobs=jobs) as backend,
+        job.open_backend(
+            *(step, root),
+            BuildFiles(
+                home=home,
+                writable=(root, folder / "wheel"),
+                readable=_find_repository(root),
+            ),
+            jobs=jobs,
+        ) as backend,
     ):
         yield backend
+
+
+def _find_repository(root: Path) -> tuple[Path, ...]:
+    """Return the folders of git that a project is in, which give it a version."""
+    for top in (root, *root.parents):
+        git = top / ".git"
+        if git.is_dir():
+            return (git,)
+        if git.is_file():  # a worktree, or a submodule
+            _, _, path = git.read_text(encoding="utf-8").strip().partition(": ")
+            folder = top / path
+            is_worktree = "worktrees" in folder.parts
+            return (git, folder.parents[1] if is_worktree else folder)
+    return ()

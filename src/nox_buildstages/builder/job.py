@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
@@ -17,13 +18,20 @@ from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest
+from nox_buildstages.builder.sandbox.files import find_access, find_linked_packages
 from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.environments.listing import PRIVATE_FOLDER
 from nox_buildstages.environments.snapshot import (
     EnvironmentGuard,
     copy_environment,
+    find_owners,
+    private_hint,
 )
-from nox_buildstages.errors import BuildTimeoutError
+from nox_buildstages.errors import (
+    BackendError,
+    BuildTimeoutError,
+    ChangedEnvironmentError,
+)
 from nox_buildstages.model import PROJECT, DirectorySource, fill_environment, log_name
 from nox_buildstages.preflight.facts import LONG
 from nox_buildstages.run import log_progress
@@ -36,7 +44,7 @@ from nox_buildstages.text import format_time, show_path
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.home import HomeSettings
     from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import JobSlot
+    from nox_buildstages.builder.sandbox.files import BuildFiles, FileAccess
     from nox_buildstages.builder.sandbox.sandbox import Sandbox
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
@@ -125,9 +134,30 @@ class Job(Value):
         """The sandbox of the build backend.
 
         Raises:
-            BuildStagesError: The network can't be switched off.
+            BuildStagesError: The stage requires more than the system can do.
         """
         return self.context.tools.sandbox_policy.sandbox(self.stage)
+
+    def restrict(
+        self,
+        folder: Path,
+        variables: Mapping[str, str],
+        *,
+        read: Iterable[Path] = (),
+        write: Iterable[Path],
+    ) -> Sandbox:
+        """Return the sandbox of a build in a folder, with rules for files.
+
+        Raises:
+            BuildStagesError: The stage requires more than the system can do.
+        """
+        location = self.environment.location
+        own = (
+            *(folder, location, *find_linked_packages(location)),
+            *self.home_settings.toolchains,
+        )
+        rules = self.file_access.rules(variables, read=(*own, *read), write=write)
+        return self.sandbox.show(folder).restrict(rules)
 
     @property
     def history(self) -> History:
@@ -220,6 +250,16 @@ class Job(Value):
         tools = self.context.tools
         return tools.run.once(
             ("home",), lambda: read_home(tools.run.outer, tools.runner)
+        )
+
+    @property
+    def file_access(self) -> FileAccess:
+        """What builds may read on this machine."""
+        tools, project = self.context.tools, self.context.project
+        own = (project.root, project.wheelhouse, project.lock_dir)
+        hidden = (*own, tools.store.folder, *tools.store.all_builds)
+        return tools.run.once(
+            ("file access", *own), lambda: find_access(tools.run.outer, hidden)
         )
 
     def declared_in(self, folder: Path) -> dict[str, str]:
@@ -326,8 +366,8 @@ class Job(Value):
         self,
         step: Step,
         tree: Path,
+        files: BuildFiles,
         *,
-        home: Path,
         jobs: BuildJobs | None = None,
         cache: CompilerCache | None = None,
     ) -> Iterator[Backend]:
@@ -341,6 +381,7 @@ class Job(Value):
             BuildStagesError: The backend has changed the environment.
         """
         context, output, stage = self.context, self.output.name, self.stage.name
+        home = files.home
         jobs, settings = jobs or BuildJobs.of(1), self.home_settings
         settings.write(home)
         declared = self.declared_in(home.parent)
@@ -359,26 +400,47 @@ class Job(Value):
         system = source_tree.read_build_system(tree)
         name = system.backend
         with used as environment, self.follow(step, jobs, backend=name) as attend:
-            yield Backend(
-                situation=self._situation(step),
-                tree=tree,
-                system=system,
-                python=environment.python,
-                env=backend_variables(
-                    context.tools.run.outer,
-                    environment,
-                    declared={**jobs.variables, **declared},
-                    home=home,
-                    toolchains=settings.variables,
-                ),
-                settings=self.config_settings,
-                log=self.log,
-                runner=context.tools.runner,
-                sandbox=self.sandbox.show(home.parent, frozen=settings.toolchains),
-                home_settings=settings,
-                attend=attend,
-                origin=self._origin,
+            env = backend_variables(
+                context.tools.run.outer,
+                environment,
+                declared={**jobs.variables, **declared},
+                home=home,
+                toolchains=settings.variables,
             )
+            texts = chain(*self.config_settings.values())
+            own = [environment.location] if self.stage.private_environment else []
+            sandbox = self.restrict(
+                *(home.parent, {**env, "": " ".join(texts)}),
+                read=files.readable,
+                write=(home, *files.writable, *own, *(cache.writable if cache else ())),
+            )
+            try:
+                yield Backend(
+                    situation=self._situation(step),
+                    tree=tree,
+                    system=system,
+                    python=environment.python,
+                    env=env,
+                    settings=self.config_settings,
+                    log=self.log,
+                    runner=context.tools.runner,
+                    sandbox=sandbox,
+                    home_settings=settings,
+                    attend=attend,
+                    origin=self._origin,
+                )
+            except BackendError as error:
+                if not error.refused:
+                    raise
+                path = os.path.relpath(error.refused, environment.location)
+                raise ChangedEnvironmentError(
+                    output=output,
+                    stage=stage,
+                    owners=find_owners(environment, [path]),
+                    details=[f"refused to write {path}"],
+                    log=self.log,
+                    hint=private_hint(stage),
+                ) from error
 
     @property
     def _origin(self) -> Origin | None:

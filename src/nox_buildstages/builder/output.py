@@ -29,6 +29,7 @@ from nox_buildstages.builder.notices import (
     describe_pure_wheel,
     find_ignored_variables,
 )
+from nox_buildstages.builder.sandbox.files import BuildFiles
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.builder.try_wheel import try_wheel
 from nox_buildstages.config.writing import build_requires_table, format_value, indent
@@ -233,7 +234,10 @@ def build_wheel(
         context.tools,
         job.compiler_cache,
         stage=job.stage.name,
-        sandbox=job.sandbox.show(build_dir.folder),
+        sandbox=job.restrict(
+            *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
+            write=build_dir.writable,
+        ),
         declared=job.declared_in(build_dir.folder),
     ) as cache:
         supervisor = Supervisor(
@@ -246,7 +250,10 @@ def build_wheel(
         is_labelled = context.project.rules(name).local_version is not None
         try:
             with job.open_backend(
-                "compile", tree, home=build_dir.home, jobs=jobs, cache=cache
+                *("compile", tree),
+                BuildFiles(home=build_dir.home, writable=build_dir.writable),
+                jobs=jobs,
+                cache=cache,
             ) as backend:
                 report_ignored_variables(job, backend)
                 report_cuda(job)
@@ -395,6 +402,7 @@ def begin_log(job: Job, jobs: BuildJobs, attempt: Attempt, *, resumes: bool) -> 
         f"key: {recipe.key}",
         f"jobs: {str(jobs).partition(' job')[0]}",
         f"network: {job.sandbox}",
+        f"files: {job.sandbox.files}",
         *([f"compiler cache: {job.compiler_cache.stem}"] if job.compiler_cache else ()),
         f"environment: {job.location}",
         *(f"  {name} {it.version}" for name, it in recipe.environment.items()),

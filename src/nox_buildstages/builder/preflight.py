@@ -111,6 +111,8 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
         variables=env,
         network=stage.network,
         no_network=tools.sandbox_policy.possible.why,
+        sandbox=stage.sandbox,
+        open_files=tools.sandbox_policy.possible.open_files,
         is_elsewhere=not job.sandbox.may_move,
         known=known,
         has_built=previous is not None and previous.recipe.source == job.recipe.source,

@@ -235,6 +235,19 @@ STAGE: Mapping[str, Key] = {
         in_locks=True,
         in_key=True,
     ),
+    "sandbox": Key(
+        values.sandbox,
+        default=True,
+        type='boolean or `"require"`',
+        example="sandbox = false",
+        text="Whether the stage's build backends reach only their own files, and those"
+        " of the system to read, while building and while locking. `true` restricts"
+        ' them if the system can do that; with `"require"`, it is an error if it'
+        " can't. Only `false` is part of the key and of the locks. See [the"
+        " sandbox](../explanation/sandbox.md).",
+        in_locks=True,
+        in_key=True,
+    ),
     "private-environment": Key(
         getters.boolean,
         default=False,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nox_buildstages.config.getters import Document, Getter, Item
-    from nox_buildstages.model import CompilerCache, Network
+    from nox_buildstages.model import CompilerCache, FileRules, Network
 
 _RESERVED = {
     FINAL: "the runtime's lock file",
@@ -348,6 +348,17 @@ def network(item: Item) -> Network | None:
     if value == "require-off":
         return "require-off"
     item.expect('true, false or "require-off"')
+    return None
+
+
+def sandbox(item: Item) -> FileRules | None:
+    """Read whether a stage's build backends reach only some files."""
+    value = item.value
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value == "require":
+        return "require"
+    item.expect('true, false or "require"')
     return None
 
 

@@ -133,7 +133,7 @@ class EnvironmentGuard(Record):
                 if changes:
                     self._suspects |= dict.fromkeys(self._running)
                 others = tuple(it for it in self._suspects if it != output)
-                owners = _find_owners(environment, changes)
+                owners = find_owners(environment, changes)
                 self._running.remove(output)
                 if not self._running:
                     self._suspects.clear()
@@ -151,13 +151,6 @@ class EnvironmentGuard(Record):
                     "uv's cache shared changed files: removed"
                     f" {', '.join(damaged)} from it"
                 )
-            hint = (
-                "change its source, so that it doesn't write into the environment"
-                if stage == PROJECT
-                else "give each build of the stage a copy of the environment that it"
-                f" may change:\n  [[tool.nox-buildstages.stage]]        # {stage}\n"
-                "  private-environment = true"
-            )
             raise ChangedEnvironmentError(
                 output=output,
                 stage=stage,
@@ -165,8 +158,19 @@ class EnvironmentGuard(Record):
                 others=others,
                 details=details,
                 log=log,
-                hint=hint,
+                hint=private_hint(stage),
             )
+
+
+def private_hint(stage: str) -> str:
+    """Return the advice for a stage whose builds write into the environment."""
+    if stage == PROJECT:
+        return "change its source, so that it doesn't write into the environment"
+    return (
+        "give each build of the stage a copy of the environment that it may change:"
+        f"\n  [[tool.nox-buildstages.stage]]        # {stage}"
+        "\n  private-environment = true"
+    )
 
 
 def record_files(environment: Environment) -> None:
@@ -266,7 +270,7 @@ def _split_bytecode(
     return changes, bytecode
 
 
-def _find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
+def find_owners(environment: Environment, paths: Iterable[str]) -> list[str]:
     """Return the packages in whose folders some files are, sorted.
 
     The folder of all packages belongs to nobody.
@@ -344,7 +348,7 @@ def _clean_cache(
                 with suppress(OSError):  # it has no such file
                     if path.samefile(other / name):
                         forget_packages(replace(environment, location=other))
-    damaged = _find_owners(environment, shared)
+    damaged = find_owners(environment, shared)
     if damaged:
         syncer.clean_cache(damaged)
     return damaged

@@ -10,7 +10,7 @@ from nox_buildstages.value import Value, field, replace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nox_buildstages.model import Network
+    from nox_buildstages.model import FileRules, Network
 
 Version: TypeAlias = tuple[int, int]
 """Major and minor version."""
@@ -152,6 +152,8 @@ class Facts(Value):
     python: str = ""  # the minor version
     variables: Mapping[str, str] = field(default_factory=dict)  # that the build gets
     network: Network = "off"
+    sandbox: FileRules = "on"
+    open_files: str = ""  # why files can't be restricted; empty if they can
     no_network: str | None = None  # why the network can't be cut off; empty if it can
     is_elsewhere: bool = False  # whether a build runs at the path of all builds
     known: Known = field(default_factory=Known)

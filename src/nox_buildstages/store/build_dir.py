@@ -122,6 +122,11 @@ class BuildDirectory(Value, kw_only=False):
         return self.folder / "wheel"
 
     @property
+    def writable(self) -> tuple[Path, ...]:
+        """What a build may write to; the other files are ours."""
+        return self.source, self.build, self.home, self.wheel, self.pipe
+
+    @property
     def pipe(self) -> Path:
         """The named pipe of a jobserver."""
         return self.folder / "jobs"
@@ -242,6 +247,7 @@ class BuildDirectory(Value, kw_only=False):
         for folder in (self.home, self.wheel):
             files.remove_tree(folder)
             folder.mkdir()
+        self.build.mkdir(exist_ok=True)
         if partial is None:
             (self.folder / "begun").touch()
         clock = self.folder / "clock"

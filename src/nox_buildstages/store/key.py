@@ -22,7 +22,7 @@ stage counted, and neither compilers nor the interpreter's settings for them did
 """
 
 
-_OPTIONAL = ("patches", "network", "own_cuda", "code", "machine")
+_OPTIONAL = ("patches", "network", "open_files", "own_cuda", "code", "machine")
 
 
 class Ingredient(Value):
@@ -64,6 +64,7 @@ class Recipe(Value):
     tools: Mapping[str, str]  # the output of declared programs
     patches: tuple[AppliedPatch, ...] = ()  # in the order of application
     network: bool = False  # whether the build backend may use the network
+    open_files: bool = False  # whether the build backend may reach all files
     own_cuda: bool = False  # whether the CUDA of the environment is used
     code: str = ""  # a digest of what runs in the stage before its builds
     machine: Mapping[str, str] = field(default_factory=dict)
@@ -220,12 +221,19 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
         for name, *values in diff(was, now):
             shown = ("unset" if value is None else repr(value) for value in values)
             yield f"{kind} {name} {' → '.join(shown)}"
-    states, places = ["off", "on"], ["the machine", "the environment"]
-    if old.network != new.network:
-        yield f"network {states[old.network]} → {states[new.network]}"
+    for name, last, wanted in diff(_switches(old), _switches(new)):
+        yield f"{name} {last} → {wanted}"
+    places = ["the machine", "the environment"]
     if old.own_cuda != new.own_cuda:
         yield f"CUDA of {places[old.own_cuda]} → of {places[new.own_cuda]}"
     yield from ["the code before the build changed"] * (old.code != new.code)
+
+
+def _switches(recipe: Recipe) -> dict[str, str]:
+    return {
+        "network": "on" if recipe.network else "off",
+        "sandbox": "off" if recipe.open_files else "on",
+    }
 
 
 def _ingredient_change(

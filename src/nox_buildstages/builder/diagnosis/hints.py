@@ -29,6 +29,7 @@ from nox_buildstages.environments.cuda import (
 )
 from nox_buildstages.model import NVCC, PROJECT
 from nox_buildstages.preflight.hints import find_cuda_extra, find_cuda_package
+from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.value import Value
 
 
@@ -40,6 +41,7 @@ class Hint(Value):
     requirement: str = ""  # what would provide the module
     lacks_cuda: bool = False  # another machine may have it
     is_download: bool = False  # whether a build downloads although it may not
+    refused: str = ""  # a path in the environment that a build may not write to
 
 
 _Words: TypeAlias = Callable[[re.Match[str], Situation], str | Hint]
@@ -128,6 +130,30 @@ _say(
     " NOX_BUILDSTAGES_BUILD_DIR",
     _FULL_DISK,
 )
+
+
+@_rule(
+    r"Error: \[Errno (13|30)\] [\w -]+: '(?P<what>/[^'\n]+)'",
+    r"(?P<what>/[^\s:'\"]+)'?: (Permission denied|Read-only file system)",
+)
+def _refused(match: re.Match[str], situation: Situation) -> Hint:
+    """Return the hint about a file that the sandbox keeps a build from."""
+    path, seen = match["what"], situation.seen
+    own = (HERE, seen.get("GIT_CEILING_DIRECTORIES"))
+    if not situation.is_restricted or path.startswith(tuple(f"{it}/" for it in own)):
+        return Hint()
+    if path.startswith(f"{seen['VIRTUAL_ENV']}/"):
+        return Hint(refused=path)
+    if situation.stage == PROJECT:
+        return Hint()
+    if path.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 - not opened
+        advice = "patch it to write to the folder that TMPDIR names"
+    else:
+        advice = "if it reads that, name the folder in a variable of env"
+    return Hint(
+        text=f"the sandbox keeps its build from {path}: {advice}, or set sandbox ="
+        f" false for stage {situation.stage}"
+    )
 
 
 _VERSION_VARIABLES = {
@@ -535,7 +561,7 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
         if words in matches:
             advice = words(matches[words], situation)
             hint = advice if isinstance(advice, Hint) else Hint(text=advice)
-            if hint.text or hint.module:
+            if hint.text or hint.module or hint.refused:
                 return hint
     return Hint()
 

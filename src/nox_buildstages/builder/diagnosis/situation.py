@@ -38,6 +38,7 @@ class Situation(Value):
     """The variables of our process."""
     source: Collection[str] = ()  # modules beside the pyproject.toml of the source
     is_offline: bool = False
+    is_restricted: bool = False  # whether the sandbox restricts files
     home: HomeSettings = field(default_factory=HomeSettings)
     """The settings of the user's home that the build has."""
 

@@ -5,25 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.sandbox.sandbox import (
-    AT,
-    ISOLATE,
-    OFFLINE,
-    ONLINE,
-    Sandbox,
-)
+from nox_buildstages.builder.sandbox.sandbox import ISOLATE, SWITCHED_OFF, Sandbox
+from nox_buildstages.builder.scripts.landlock import FIRST_USABLE
 from nox_buildstages.errors import BuildStagesError, CommandError
-from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.system.process import Command, helper_variables
-from nox_buildstages.value import Record, replace
+from nox_buildstages.value import Record, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nox_buildstages.model import Stage
-    from nox_buildstages.system.process import Runner
-
-_CANNOT_MOVE = 126  # an exit status of the script
+    from nox_buildstages.system.process import Completed, Runner
 
 
 class SandboxPolicy(Record):
@@ -32,28 +24,46 @@ class SandboxPolicy(Record):
     runner: Runner
     report: Callable[[str], None]
     _possible: Sandbox | None = None
-    _has_reported: bool = False
+    _reported: set[str] = field(default_factory=set)
 
     def sandbox(self, stage: Stage) -> Sandbox:
         """Return the sandbox of a stage.
 
         Raises:
-            BuildStagesError: The network can't be switched off.
+            BuildStagesError: The stage requires more than the system can do.
         """
         sandbox = self.possible
         if stage.network == "on":
-            return replace(sandbox, why="network = true")
-        if not sandbox.is_off and stage.network == "require-off":
-            raise BuildStagesError(
-                subject=f"stage {stage.name}",
-                problem='network = "require-off", and the network can\'t be turned off',
-                details=[sandbox.why],
-                hint="to turn it off only if possible:\n  network = false",
+            sandbox = replace(sandbox, network="on", why="network = true")
+        elif sandbox.why:
+            if stage.network == "require-off":
+                raise BuildStagesError(
+                    subject=f"stage {stage.name}",
+                    problem='network = "require-off", and the network can\'t be turned'
+                    " off",
+                    details=[sandbox.why],
+                    hint="to turn it off only if possible:\n  network = false",
+                )
+            self._report_once(f"build backends have network access: {sandbox.why}")
+        if stage.sandbox == "off":
+            sandbox = replace(sandbox, open_files=SWITCHED_OFF)
+        elif sandbox.open_files:
+            if stage.sandbox == "require":
+                raise BuildStagesError(
+                    subject=f"stage {stage.name}",
+                    problem='sandbox = "require", and files can\'t be restricted',
+                    details=[sandbox.open_files],
+                    hint="to restrict them only if possible:\n  sandbox = true",
+                )
+            self._report_once(
+                f"build backends can {sandbox.access} your files: {sandbox.open_files}"
             )
-        if not (sandbox.is_off or self._has_reported):
-            self._has_reported = True
-            self.report(f"build backends have network access: {sandbox.why}")
         return sandbox
+
+    def _report_once(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
+            self.report(line)
 
     @property
     def possible(self) -> Sandbox:
@@ -63,18 +73,30 @@ class SandboxPolicy(Record):
         return self._possible
 
     def _try_sandbox(self) -> Sandbox:
-        """Try what the system allows."""
-        at = (AT, str(ISOLATE.parent), str(HERE))
+        """Try what the system allows, the strictest first."""
+        here = Sandbox().show(ISOLATE.parent)
+        program = Command(argv=(), env=helper_variables(os.environ))
+        reason = ""
         try:
-            env = helper_variables(os.environ)
-            completed = self.runner(Command(argv=(*OFFLINE, *at), env=env))
-            if completed.returncode in {0, _CANNOT_MOVE}:
-                return Sandbox(may_move=completed.returncode == 0)
-            last = completed.stderr.strip().rpartition("\n")[2]
-            online = self.runner(Command(argv=(*OFFLINE, ONLINE, *at), env=env))
+            for network in ("namespace", "seccomp", "on"):
+                for sandbox in (here, replace(here, may_move=False, moved=None)):
+                    attempt = replace(sandbox, network=network)
+                    completed = self.runner(attempt.wrap(program))
+                    if not completed.returncode:
+                        why = reason if network == "on" else ""
+                        return _with_files(
+                            replace(attempt, why=why, moved=None), completed
+                        )
+                    reason = completed.stderr.strip().rpartition("\n")[2]
         except CommandError as error:
-            return Sandbox(why=error.reason, may_move=False)
-        return Sandbox(
-            why=f"this system allows no network namespace ({last})",
-            may_move=online.returncode == 0,
-        )
+            reason = error.reason
+        return Sandbox(network="on", why=reason, may_move=False, open_files=reason)
+
+
+def _with_files(sandbox: Sandbox, completed: Completed) -> Sandbox:
+    """Return a sandbox with what the script said about Landlock."""
+    version = int(completed.stdout)
+    if version < FIRST_USABLE:
+        reason = "this kernel has no Landlock 2, which came with Linux 5.19"
+        return replace(sandbox, open_files=reason)
+    return replace(sandbox, landlock=version)

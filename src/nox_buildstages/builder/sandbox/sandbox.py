@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.value import Value, replace
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Command
 
 ISOLATE = Path(__file__).parents[1] / "scripts" / "isolate.py"
-OFFLINE = (sys.executable, "-I", "-S", str(ISOLATE))
-AT, ONLINE, FROZEN = "--at", "--online", "--frozen"  # options of the script
+
+PathText: TypeAlias = "str | os.PathLike[str]"
+
+CutBy: TypeAlias = Literal["namespace", "seccomp", "on"]
+"""How the network is cut off, or that it is on; words of the script."""
+
+SWITCHED_OFF = "sandbox = false"
+"""Why files aren't restricted if the table says so."""
+
+_SCOPES_VERSION = 6
+"""The version of Landlock that keeps builds from abstract sockets, and from signals."""
 
 
 class Sandbox(Value):
@@ -26,34 +36,53 @@ class Sandbox(Value):
     shared by all builds, with nothing around it.
     """
 
+    network: CutBy = "namespace"
     why: str = ""  # why the backend has network; empty if the network is off
     may_move: bool = True  # whether the system can show a folder at another path
+    landlock: int = 0  # the version that the kernel has
+    open_files: str = ""  # why files aren't restricted; empty if they can be
     moved: Path | None = None  # the folder that is shown at ``HERE``
-    frozen: tuple[Path, ...] = ()  # read-only folders
+    rules: tuple[str, ...] | None = None
+    """What the backend may read and write; None for everything."""
 
     @property
     def is_off(self) -> bool:
         """Whether the network is off."""
         return not self.why
 
-    def show(self, folder: Path, *, frozen: Iterable[Path] = ()) -> Sandbox:
-        """Return a sandbox with a folder at the path shared by all builds, if possible.
+    def show(self, folder: Path) -> Sandbox:
+        """Return a sandbox with a folder at the path of all builds, if possible."""
+        return replace(self, moved=folder) if self.may_move else self
 
-        The build can't write to ``frozen`` folders.
-        """
-        if not self.may_move:
+    def restrict(self, rules: tuple[str, ...]) -> Sandbox:
+        """Return a sandbox with rules for files, if the stage has any."""
+        is_possible = not self.open_files or self.may_move
+        is_off = self.open_files == SWITCHED_OFF
+        return replace(self, rules=rules) if is_possible and not is_off else self
+
+    def allow(self, *, read: Iterable[PathText], write: Iterable[PathText]) -> Sandbox:
+        """Return a sandbox with more rules, if files are restricted."""
+        if self.rules is None:
             return self
-        return replace(self, moved=folder, frozen=tuple(frozen))
+        read, write = map(os.path.realpath, read), map(os.path.realpath, write)
+        more = (*(f"r{it}" for it in read), *(f"w{it}" for it in write))
+        return replace(self, rules=(*self.rules, *more))
 
     def wrap(self, command: Command) -> Command:
         """Wrap a command for the sandbox."""
-        if self.is_off:
-            return self._separate(command)
-        return self.wrap_with_network(command)
+        at: tuple[str, ...] = ()
+        if self.moved is not None:
+            at = ("--at", str(self.moved), str(HERE))
+            argv = tuple(map(self.translate, command.argv))
+            env = {name: self.translate(value) for name, value in command.env.items()}
+            command = replace(command, argv=argv, env=env)
+        files = () if self.rules is None else ("--files", *self.rules)
+        ours = (sys.executable, "-I", "-S", str(ISOLATE), self.network, *at, *files)
+        return replace(command, argv=(*ours, "--", *command.argv))
 
-    def wrap_with_network(self, command: Command) -> Command:
-        """Wrap a command: same folders, but with network."""
-        return command if self.moved is None else self._separate(command, ONLINE)
+    def with_network(self) -> Sandbox:
+        """Return a sandbox with the same folders, but with network."""
+        return replace(self, network="on", why="for a server")
 
     def translate(self, text: str) -> str:
         """Return a text, with paths as the backend sees them."""
@@ -61,15 +90,25 @@ class Sandbox(Value):
             return text
         return text.replace(str(self.moved), str(HERE))
 
-    def _separate(self, command: Command, *options: str) -> Command:
-        """Wrap a command with the script for namespaces."""
-        if self.moved is None:
-            return replace(command, argv=(*OFFLINE, *options, *command.argv))
-        frozen = (word for path in self.frozen for word in (FROZEN, str(path)))
-        moved = (AT, str(self.moved), str(HERE), *frozen)
-        argv = map(self.translate, command.argv)
-        env = {name: self.translate(value) for name, value in command.env.items()}
-        return replace(command, argv=(*OFFLINE, *options, *moved, *argv), env=env)
-
     def __str__(self) -> str:
-        return "off" if self.is_off else f"on ({self.why})"
+        if self.why:
+            return f"on ({self.why})"
+        return "off" if self.network == "namespace" else "off, even to localhost"
+
+    @property
+    def access(self) -> str:
+        """What the backend can do with the user's files if they aren't restricted."""
+        is_only_read = self.may_move and self.open_files != SWITCHED_OFF
+        return "read" if is_only_read else "read and write"
+
+    @property
+    def files(self) -> str:
+        """What of the machine's files the backend reaches, in words."""
+        if self.open_files:
+            return f"it can {self.access} yours ({self.open_files})"
+        if self.landlock < _SCOPES_VERSION:
+            return (
+                "its own, and the system's to read; it reaches abstract sockets and"
+                f" signals processes (Landlock {self.landlock})"
+            )
+        return "its own, and the system's to read"

@@ -204,6 +204,8 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     for program, version in recipe.tools.items():
         yield f"tool {program}", version.partition("\n")[0]
     yield "network", "on" if recipe.network else "off"
+    if recipe.open_files:
+        yield "sandbox", "off"
     if recipe.code:
         yield "code before the build", recipe.code
     if recipe.own_cuda:

@@ -97,6 +97,8 @@ def check_build(
         variables=variables,
         network=stage.network,
         no_network=sandbox.why,
+        sandbox=stage.sandbox,
+        open_files=sandbox.open_files,
         is_elsewhere=not sandbox.may_move,
         known=known,
         torch=torch_of(pins),

@@ -105,6 +105,7 @@ def build_statement(
                     "config-settings": dict(recipe.config_settings),
                     "env": dict(recipe.env),
                     "network": recipe.network,
+                    "sandbox": not recipe.open_files,
                 },
                 "internalParameters": internal,
                 "resolvedDependencies": dependencies,

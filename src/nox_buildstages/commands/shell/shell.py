@@ -16,6 +16,7 @@ from nox_buildstages.builder.compilers.cache import find_cache, use_cache
 from nox_buildstages.builder.job import Job
 from nox_buildstages.builder.jobs.slots import BuildJobs
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
+from nox_buildstages.builder.sandbox.files import BuildFiles
 from nox_buildstages.commands.shell.changes import (
     find_changes,
     find_roots,
@@ -209,13 +210,18 @@ class ShellSession(Value):
     def run(self) -> int:
         """Run the shell until it ends; return the exit status."""
         job, run = self.job, self.job.context.tools.run
+        # A failed build may have left links in its home, to files of the user.
+        remove_tree(self.build_dir.home)
         for folder in (self.build_dir.home, self.bin):
             folder.mkdir(exist_ok=True)
         with use_cache(
             job.context.tools,
             job.compiler_cache,
             stage=job.stage.name,
-            sandbox=job.sandbox.show(self.build_dir.folder),
+            sandbox=job.restrict(
+                *(self.build_dir.folder, {"PATH": job.search_path, **job.variables}),
+                write=[self.build_dir.folder],
+            ),
             declared=job.declared_in(self.build_dir.folder),
         ) as cache:
             count = job.context.tools.job_pool.count_alone(job.request())
@@ -223,7 +229,15 @@ class ShellSession(Value):
                 with job.open_backend(
                     "compile",
                     self.project,
-                    home=self.build_dir.home,
+                    BuildFiles(
+                        home=self.build_dir.home,
+                        writable=(self.build_dir.folder,),
+                        # For ``rebuild``.
+                        readable=(
+                            *map(Path, (sys.prefix, sys.base_prefix)),
+                            Path(__file__).parents[3],
+                        ),
+                    ),
                     jobs=BuildJobs.of(count),
                     cache=cache,
                 ) as backend:

@@ -200,6 +200,7 @@ def _inputs(
                 "env": dict(stage.env),
                 "pass-env": stage.pass_env,
                 **({"network": "on"} if stage.network == "on" else {}),
+                **({"sandbox": "off"} if stage.sandbox == "off" else {}),
             }
             for stage in project.stages
         ],

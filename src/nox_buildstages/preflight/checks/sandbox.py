@@ -15,20 +15,30 @@ NAME = "sandbox"
 
 def check(facts: Facts) -> Finding | None:
     """Say what the kernel can't do."""
-    reason = facts.no_network
-    if reason is None or facts.network == "on":
+    if facts.no_network is None:
         return None
-    if reason:
-        is_required = facts.network == "require-off"
+    problems: list[str] = []
+    hints: list[str] = []
+    if facts.no_network and facts.network != "on":
+        problems.append(f"the network can't be cut off: {facts.no_network}")
+        if facts.network == "require-off":
+            allow = set_in_stage(facts, "network", value=False)
+            hints.append(f"to cut it off only if possible:\n{allow}")
+    if facts.open_files and facts.sandbox != "off":
+        access = "read and write" if facts.is_elsewhere else "read"
+        problems.append(f"builds can {access} your files: {facts.open_files}")
+        if facts.sandbox == "require":
+            allow = set_in_stage(facts, "sandbox", value=True)
+            hints.append(f"to restrict them only if possible:\n{allow}")
+    if problems:
         return Finding(
             check=NAME,
-            state="error" if is_required else "warning",
-            text=f"the network can't be cut off: {reason}",
-            hint="to cut it off only if possible:\n"
-            + set_in_stage(facts, "network", value=False)
-            if is_required
-            else "",
+            state="error" if hints else "warning",
+            text="; ".join(problems),
+            hint=hints[0] if hints else "",
         )
+    if facts.network == "on":
+        return None
     text = "the network can be cut off"
     if facts.is_elsewhere:
         text += ", but builds run at paths of their own"

@@ -1,0 +1,184 @@
+"""The files that a build may read and write, as rules for the sandbox."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nox_buildstages.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_SYSTEM = (
+    *("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/usr/local"),
+    *("/etc", "/opt", "/nix", "/gnu", "/snap", "/proc", "/sys"),
+    *("/var/cache/fontconfig", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/texmf"),
+    "/run/systemd/resolve",  # to which /etc/resolv.conf may lead
+)
+"""Folders with what every user of a system may read."""
+
+_DEVICES = (
+    *("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"),
+    *("/dev/ptmx", "/dev/pts", "/dev/tty"),
+    *("/dev/dri", "/dev/kfd"),  # GPUs, and those of NVIDIA
+)
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - for semaphores of multiprocessing
+
+_PERSONAL = (
+    *("/boot", "/dev", "/home", "/lost+found", "/media", "/mnt", "/root", "/run"),
+    *("/srv", "/tmp", "/var", "/var/tmp"),  # noqa: S108 - not opened
+)
+"""Folders in which nothing may be read, unless something in them is named."""
+
+_SOFTWARE = re.compile(
+    r"bin|sbin|include|lib(32|64|exec)?|share|pyvenv\.cfg|nvvm|targets|\w+-linux-\w+"
+)
+"""What belongs to installed programs, in the folder of their ``bin``."""
+
+_MARKS = {"conda-meta", "nvvm", "pyvenv.cfg"}
+"""What only a folder for installed programs contains."""
+
+_PATH = re.compile(r"(?:^|[\s:;,=\"']|-[A-Za-z]+)(/[^\s:;,=\"']+)")
+"""An absolute path in the value of a variable, such as ``-I/opt/x/include``."""
+
+_CACHE = re.compile(r"\w*CACHE\w*|CARGO_HOME|CARGO_TARGET_DIR")
+"""The name of a variable with a folder for files that a build leaves to others."""
+
+
+class BuildFiles(Value):
+    """The files of one build."""
+
+    home: Path
+    writable: tuple[Path, ...]
+    readable: tuple[Path, ...] = ()  # in addition to what every build may read
+
+
+class FileAccess(Value):
+    """What every build may read on a machine."""
+
+    system: tuple[Path, ...]
+    hidden: frozenset[Path]
+    """What may not be read, although it may lie in a folder of the system."""
+
+    def rules(
+        self,
+        variables: Mapping[str, str],
+        *,
+        read: Iterable[Path],
+        write: Iterable[Path],
+    ) -> tuple[str, ...]:
+        """Return the rules for a build: a letter and a path for each.
+
+        The build may also read what its variables name, such as compilers on ``PATH``,
+        and write to caches, but not to folders with hidden ones.
+        """
+        named: set[Path] = set()
+        caches: set[Path] = set()
+        for name, value in variables.items():
+            if _CACHE.fullmatch(name) and value.startswith("/"):
+                caches.add(_resolve(value))
+            texts = {*value.split(os.pathsep), *_PATH.findall(value)}
+            paths = {_resolve(it) for it in texts if it.startswith("/")}
+            named |= paths
+            if name == "PATH":
+                named |= {it for path in paths for it in self._find_software(path)}
+        named = {it for it in named if not self._holds_hidden(it)}
+        reads = self._split({*self.system, *named, *map(_resolve, read)})
+        devices = (*_DEVICES, *Path("/dev").glob("nvidia*"))
+        caches = {it for it in caches if not self._holds_hidden(it)}
+        writes = {_SHARED_MEMORY, *caches, *map(_resolve, write)}
+        return (
+            *(f"r{it}" for it in sorted(reads)),
+            *(f"d{it}" for it in devices),
+            *(f"w{it}" for it in sorted(writes)),
+        )
+
+    def _find_software(self, folder: Path) -> Iterator[Path]:
+        """Yield what the programs in a folder on ``PATH`` need.
+
+        Programs that are links lead to others.
+        """
+        folders = {folder}
+        if self._is_hidden(folder):
+            with suppress(OSError):
+                links = filter(Path.is_symlink, folder.iterdir())
+                folders |= {_resolve(it).parent for it in links}
+        for each in folders:
+            yield each
+            if each.name not in ("bin", "sbin"):
+                continue
+            if not self._is_hidden(each):
+                first = Path(*each.parts[:2])
+                yield each.parent if self._holds_hidden(first) else first
+                continue
+            with suppress(OSError):
+                inside = {it.name: it for it in each.parent.iterdir()}
+                if inside.keys() & _MARKS:
+                    yield each.parent
+                if each.parent.name == ".local":  # with logins
+                    inside.pop("share", None)
+                yield from (inside[it] for it in inside if _SOFTWARE.fullmatch(it))
+
+    def _is_hidden(self, path: Path) -> bool:
+        return not self.hidden.isdisjoint((path, *path.parents))
+
+    def _holds_hidden(self, path: Path) -> bool:
+        return any(it.is_relative_to(path) for it in self.hidden)
+
+    def _split(self, allowed: Iterable[Path]) -> Iterator[Path]:
+        """Yield allowed paths, or what is in them but for hidden paths."""
+        for path in allowed:
+            below = {it for it in self.hidden if it != path and it.is_relative_to(path)}
+            if not below:
+                yield path
+                continue
+            with suppress(OSError):
+                inside = (it for it in path.iterdir() if not it.is_symlink())
+                yield from self._split(it for it in inside if it not in below)
+
+
+def find_access(outer: Mapping[str, str], hidden: Iterable[Path]) -> FileAccess:
+    """Return what builds may read on this machine.
+
+    ``hidden`` has the folders of the project and the store. Homes, folders for
+    temporary files and everything beside the project and the store are hidden, too.
+    """
+    user, own = os.getuid(), {*map(_resolve, hidden)}
+    own |= {_resolve(it) for it in map(outer.get, ("HOME", "TMPDIR")) if it}
+    with suppress(KeyError):  # a user without an entry, as in some containers
+        own.add(_resolve(pwd.getpwuid(user).pw_dir))
+    system = {*map(_resolve, _SYSTEM)}
+    own |= {it.parent for it in own} - system
+    secrets = _find_secrets(Path("/etc")) if user == 0 else ()
+    return FileAccess(
+        system=tuple(sorted(filter(Path.exists, system))),
+        hidden=frozenset({*map(Path, _PERSONAL), *own, *secrets} - {Path("/")}),
+    )
+
+
+def find_linked_packages(environment: Path) -> Iterator[Path]:
+    """Yield the folders of packages in uv's cache to which an environment has links."""
+    for path in environment.glob("lib/python*/site-packages/*.dist-info/METADATA"):
+        if path.is_symlink():
+            yield path.resolve().parents[1]
+
+
+def _find_secrets(folder: Path) -> Iterator[Path]:
+    """Yield what only root may read: without the rights of root, it belongs to root."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode) and mode & stat.S_IXOTH:
+                yield from _find_secrets(path)
+            elif not (stat.S_ISLNK(mode) or mode & stat.S_IROTH):
+                yield path
+
+
+def _resolve(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))
