@@ -254,7 +254,7 @@ class Job(Value):
 
     @property
     def file_access(self) -> FileAccess:
-        """What builds may read on this machine."""
+        """The files that builds may read on this machine."""
         tools, project = self.context.tools, self.context.project
         own = (project.root, project.wheelhouse, project.lock_dir)
         hidden = (*own, tools.store.folder, *tools.store.all_builds)

@@ -123,7 +123,7 @@ class BuildDirectory(Value, kw_only=False):
 
     @property
     def writable(self) -> tuple[Path, ...]:
-        """What a build may write to; the other files are ours."""
+        """The paths that a build may write to; the others are ours."""
         return self.source, self.build, self.home, self.wheel, self.pipe
 
     @property

@@ -39,10 +39,10 @@ _PERSONAL = (
 _SOFTWARE = re.compile(
     r"bin|sbin|include|lib(32|64|exec)?|share|pyvenv\.cfg|nvvm|targets|\w+-linux-\w+"
 )
-"""What belongs to installed programs, in the folder of their ``bin``."""
+"""Names of files of installed programs, beside their ``bin``."""
 
 _MARKS = {"conda-meta", "nvvm", "pyvenv.cfg"}
-"""What only a folder for installed programs contains."""
+"""Names that only a folder for installed programs contains."""
 
 _PATH = re.compile(r"(?:^|[\s:;,=\"']|-[A-Za-z]+)(/[^\s:;,=\"']+)")
 """An absolute path in the value of a variable, such as ``-I/opt/x/include``."""
@@ -60,11 +60,11 @@ class BuildFiles(Value):
 
 
 class FileAccess(Value):
-    """What every build may read on a machine."""
+    """The files that every build may read on a machine."""
 
     system: tuple[Path, ...]
     hidden: frozenset[Path]
-    """What may not be read, although it may lie in a folder of the system."""
+    """Files and folders that may not be read, even in a folder of the system."""
 
     def rules(
         self,

@@ -43,7 +43,7 @@ class Sandbox(Value):
     open_files: str = ""  # why files aren't restricted; empty if they can be
     moved: Path | None = None  # the folder that is shown at ``HERE``
     rules: tuple[str, ...] | None = None
-    """What the backend may read and write; None for everything."""
+    """The files that the backend may read and write; None for all."""
 
     @property
     def is_off(self) -> bool:
@@ -97,13 +97,13 @@ class Sandbox(Value):
 
     @property
     def access(self) -> str:
-        """What the backend can do with the user's files if they aren't restricted."""
+        """The access to the user's files if they aren't restricted."""
         is_only_read = self.may_move and self.open_files != SWITCHED_OFF
         return "read" if is_only_read else "read and write"
 
     @property
     def files(self) -> str:
-        """What of the machine's files the backend reaches, in words."""
+        """The files that the backend reaches, in words."""
         if self.open_files:
             return f"it can {self.access} yours ({self.open_files})"
         if self.landlock < _SCOPES_VERSION:
