@@ -133,19 +133,18 @@ def _print_summary(context: BuildContext, entries: Sequence[Mapping[str, Any]]) 
     """Print the table of the cell, with the reasons of builds of this run."""
     run, project = context.tools.run, context.project
     python = context.interpreter.version
-    events = [it for it in run.events() if it.python in ("", python)]
     stages = {project.stage_label(it.name) for it in project.stages}
     reasons = {
         it.output: it.facts["reasons"]
-        for it in events
-        if it.step == "output" and it.stage in stages and "reasons" in it.facts
+        for it in run.events_of(*stages)
+        if it.step == "output" and it.python == python and "reasons" in it.facts
     }
-    final = project.stage_label(FINAL)
+    events = run.events_of("", project.stage_label(FINAL))
     page = project.wheelhouse / REPORT
     print_summary(
         run,
         [{**it, "reasons": reasons.get(it["name"], ())} for it in entries],
-        [it for it in events if it.step == "run" or it.stage == final],
+        [it for it in events if it.step == "run" or it.python == python],
         page if run.has_worked or page.is_file() else None,
     )
 

@@ -70,6 +70,7 @@ class Run(Record):
     )
     """The answers by kind and question."""
     _events: list[Event] = field(default_factory=list)
+    _by_stage: dict[str, list[Event]] = field(default_factory=dict)
     _offset: int = 0  # of the first event that wasn't read, in bytes
 
     def report(self, text: str) -> None:
@@ -120,7 +121,14 @@ class Run(Record):
         """Return the events in the journal; each event is read once."""
         found, self._offset = self.journal.read_from(self._offset)
         self._events += found
+        for event in found:
+            self._by_stage.setdefault(event.stage, []).append(event)
         return self._events
+
+    def events_of(self, *stages: str) -> list[Event]:
+        """Return the events of some stages; those of no stage are of ``""``."""
+        self.events()
+        return [it for stage in stages for it in self._by_stage.get(stage, ())]
 
     def seen_wheels(self) -> dict[str, str]:
         """Return the sha256 of each wheel in the store that this run uses, by key."""
