@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from functools import cached_property
+from shlex import split
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from urllib.parse import quote
 
@@ -229,6 +230,10 @@ class Output(Value):
         )
 
 
+COMPILERS = ("cc", "c++", "gfortran", "nvcc", "rustc", "ld")
+"""The programs whose versions are part of the key by default."""
+
+
 class Stage(Value):
     """A locked environment and the wheels built there; `STAGE` explains the fields."""
 
@@ -238,7 +243,7 @@ class Stage(Value):
     needs: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None  # None for the usual compilers
     jobs: int | None = None  # None for automatic
     memory_per_job: int | None = None  # bytes; None if unknown
     network: Network = "off"
@@ -249,6 +254,12 @@ class Stage(Value):
     code: str = ""
     """A digest of what a function in a noxfile does before it builds, if anything."""
     location: str = ""  # of the declaration, for messages
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of the programs whose versions are part of the key."""
+        tools = COMPILERS if self.tools is None else self.tools
+        return tuple(split(tool)[0] for tool in tools)
 
 
 class Patch(Value):
@@ -478,6 +489,8 @@ class Interpreter(Value):
     platform: str  # as sysconfig.get_platform()
     compilation: str = ""
     """A digest of the settings with which it compiles extension modules."""
+    compilers: tuple[str, ...] = ()
+    """The command lines of its C and its C++ compiler, for extension modules."""
 
     @property
     def version(self) -> str:

@@ -82,6 +82,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"patches": (AppliedPatch(sha256="aa", name="x"),)}, ("patches: x was added",)),
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
     ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
+    ({"tools": {"nvcc": "13.0\nnew\nmore"}}, ("tool nvcc '13.0' → 'new'",)),
     ({"network": True}, ("network off → on",)),
     ({"open_files": True}, ("sandbox on → off",)),
     ({"own_cuda": True}, ("CUDA of the machine → of the environment",)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from shlex import quote
+from functools import partial
+from shlex import quote, split
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
@@ -14,7 +14,7 @@ from nox_buildstages.indexes.url_secrets import strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
 from nox_buildstages.model import NVCC, fill_environment
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
-from nox_buildstages.system.process import run_checked, version_command
+from nox_buildstages.system.machine import libc
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
+    from nox_buildstages.builder.compilers.versions import ProgramFinder
     from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import JobPool
     from nox_buildstages.builder.sandbox.policy import SandboxPolicy
@@ -292,10 +293,11 @@ class BuildContext(Value, eq=False):
                 "compilation": self.interpreter.compilation,
             },
             tools={
-                program: self._version(program, stage)
-                for program in stage.tools
-                if not (own_cuda and program == "nvcc")  # an ingredient
+                tool: self._version(tool, stage, output.name)
+                for tool in stage.tools or ()
+                if not (own_cuda and tool == "nvcc")  # an ingredient
             },
+            machine=self._machine(stage, output.name) if stage.tools is None else {},
             patches=tuple(
                 AppliedPatch(sha256=file.sha256, name=file.patch.name)
                 for file in self.patches(output.name)
@@ -386,21 +388,49 @@ class BuildContext(Value, eq=False):
         return choose_need(stage, earlier, known)
 
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
-        """Return the tools of a stage missing on PATH, and in its environment."""
-        path = self.tools.run.outer.get("PATH")
+        """Return the tools of a stage that aren't found, nor in its environment."""
+        outputs = self.locks[stage.name].outputs
+        finders = [self._finder(stage, it.name) for it in outputs]
         return tuple(
-            it
-            for it in stage.tools
-            if not (it == "nvcc" and self._has_nvcc(stage))
-            and shutil.which(it, path=path) is None
+            tool
+            for tool in stage.tools or ()
+            if not (tool == "nvcc" and self._has_nvcc(stage))
+            and not all(it.find(split(tool)[0]) for it in finders)
         )
 
-    def _version(self, program: str, stage: Stage) -> str:
-        """Return the output of a tool for ``--version``."""
-        path = shutil.which(program, path=self.tools.run.outer.get("PATH"))
-        if path is None:
-            hint, details = f"install {program}", []
-            if program == "nvcc":
+    def _finder(self, stage: Stage, output: NormalizedName) -> ProgramFinder:
+        """Return what finds the programs that a build of an output would find."""
+        from nox_buildstages.builder.compilers.versions import ProgramFinder  # noqa: PLC0415
+
+        ignored = self.ignored_variables(stage, output)
+        variables = self.variables(stage, output)
+        return ProgramFinder(
+            variables={it: variables[it] for it in variables if it not in ignored},
+            outer=self.tools.run.outer,
+            runner=self.tools.runner,
+            cache=self.tools.store.folder / "interpreters",
+            preferred=dict(
+                zip(("cc", "c++"), self.interpreter.compilers, strict=False)
+            ),
+        )
+
+    def _machine(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+        """Return the versions of the machine's compilers and C library."""
+        finder, own_cuda = self._finder(stage, output), self.has_own_cuda(stage, output)
+        question = (SESSION, "machine", own_cuda, *sorted(finder.choices.items()))
+        found = self.tools.run.once(
+            question, lambda: finder.compilers(has_nvcc=own_cuda)
+        )
+        return {**found, "libc": libc()}
+
+    def _version(self, tool: str, stage: Stage, output: NormalizedName) -> str:
+        """Return what a tool of a stage prints about its version."""
+        name, *words = split(tool)
+        finder = self._finder(stage, output)
+        programs = finder.find(name)
+        if not programs:
+            hint, details = f"install {name}", []
+            if name == "nvcc":
                 from nox_buildstages.environments.cuda import NVCC_12, TOOLKIT  # noqa: PLC0415 - an error
 
                 hint = f'install it, or add "{TOOLKIT}" to dependencies'
@@ -409,20 +439,25 @@ class BuildContext(Value, eq=False):
                     hint = "install the CUDA 12 toolkit"
             raise BuildStagesError(
                 subject=f"stage {stage.name}",
-                problem=f"its tool {program!r} isn't on PATH",
+                problem=f"its tool {name!r} isn't on PATH",
                 details=details,
                 hint=hint,
             )
-        command = version_command(path, self.tools.run.outer)
+        words = words or ["--version"]
         try:
-            return self.tools.run.once(
-                (SESSION, "tool version", path),
-                lambda: run_checked(self.tools.runner, command).strip(),
-            )
+            versions = [
+                self.tools.run.once(
+                    (SESSION, "tool", program, *words, finder.path),
+                    partial(finder.ask, program, *words),
+                )
+                for program in programs
+            ]
         except CommandError as error:
             raise BuildStagesError(
                 subject=f"stage {stage.name}",
-                problem=f"`{program} --version` failed ({error.reason})",
+                problem=f"`{name} {' '.join(words)}` failed ({error.reason})",
                 details=error.output.strip().splitlines(),
-                hint="name only programs in tools that support --version",
+                hint="name only programs in tools that support --version, or commands"
+                " that succeed",
             ) from error
+        return "\n".join(dict.fromkeys(versions))

@@ -214,12 +214,18 @@ STAGE: Mapping[str, Key] = {
         in_key=True,
     ),
     "tools": Key(
-        getters.list_of(getters.text),
-        default=[],
-        type="list of programs",
-        example='tools = ["nvcc", "c++"]',
-        text="Programs whose `--version` is part of the key. Each must be on `PATH`,"
-        " except nvcc if [the environment contains it](../how-to/cuda.md).",
+        getters.list_of(values.tool),
+        type="list of programs and commands",
+        default_text="the C, C++, Fortran, CUDA and Rust compilers and the linker that"
+        " a build would find, and the C library",
+        example='tools = ["nvcc", "c++", "pkg-config --modversion cairo"]',
+        text="Programs whose `--version` is part of the key, in place of the default."
+        " An entry with several words is a command, such as one that says which"
+        " system libraries there are; its output is part of the key, and it runs in"
+        " each session. Programs are those that the build finds: by `CUDA_HOME`, `CC`"
+        " and similar variables that it gets, else on `PATH`. Each must be there,"
+        " except nvcc if [the environment contains it](../how-to/cuda.md). See [what"
+        " is in the key](../explanation/key.md#compilers).",
         in_key=True,
     ),
     "network": Key(

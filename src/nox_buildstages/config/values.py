@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -360,6 +361,22 @@ def sandbox(item: Item) -> FileRules | None:
         return "require"
     item.expect('true, false or "require"')
     return None
+
+
+def tool(item: Item) -> str | None:
+    """Read the name of a program, or a command of several words."""
+    value = getters.text(item)
+    if value is None:
+        return None
+    try:
+        words = shlex.split(value)
+    except ValueError:  # a quote that isn't closed
+        words = []
+    has_blanks = bool(words) and len(words[0].split()) != 1
+    if not words or has_blanks or value != " ".join(value.split()):
+        item.expect("a program, or a command such as 'pkg-config --modversion cairo'")
+        return None
+    return value
 
 
 def compiler_cache(item: Item) -> CompilerCache | None:

@@ -57,6 +57,7 @@ answer = json.dumps({{
     "tags": [[t.interpreter, t.abi, t.platform] for t in sys_tags()],
     "abi": sysconfig.get_config_var("SOABI") or sysconfig.get_config_var("EXT_SUFFIX"),
     "platform": sysconfig.get_platform(),
+    "compilers": [sysconfig.get_config_var(it) or "" for it in ("CC", "CXX")],
     "compilation": hashlib.sha256(compilation.encode()).hexdigest()[:16],
     "settings": settings,
 }})
@@ -162,6 +163,7 @@ def _parse_answer(text: str | bytes) -> tuple[Interpreter, dict[str, int]]:
             abi=answer.get("abi", reader.text),
             platform=answer.get("platform", reader.text),
             compilation=answer.get("compilation", reader.text),
+            compilers=answer.get("compilers", reader.list_of(reader.text)),
         )
         times = reader.mapping_of(reader.integer)
         return interpreter, answer.get("settings", times)

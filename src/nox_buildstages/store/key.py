@@ -218,8 +218,9 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
         ("tool", old.tools, new.tools),
         ("machine's", old.machine, new.machine),
     ):
-        for name, *values in diff(was, now):
-            shown = ("unset" if value is None else repr(value) for value in values)
+        for name, before, after in diff(was, now):
+            pairs = (before, after), (after, before)
+            shown = (_telling_part(value, other) for value, other in pairs)
             yield f"{kind} {name} {' → '.join(shown)}"
     for name, last, wanted in diff(_switches(old), _switches(new)):
         yield f"{name} {last} → {wanted}"
@@ -234,6 +235,17 @@ def _switches(recipe: Recipe) -> dict[str, str]:
         "network": "on" if recipe.network else "off",
         "sandbox": "off" if recipe.open_files else "on",
     }
+
+
+def _telling_part(value: object, other: object) -> str:
+    """Return a value, or the first line of a text that another text hasn't."""
+    if value is None:
+        return "unset"
+    if isinstance(value, str) and "\n" in value:
+        known = str(other).splitlines()
+        new = [line for line in value.splitlines() if line not in known]
+        return repr(new[0]) if new else repr(value)
+    return repr(value)
 
 
 def _ingredient_change(

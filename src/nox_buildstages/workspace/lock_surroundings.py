@@ -78,7 +78,7 @@ def note_surroundings(contexts: Sequence[BuildContext]) -> str:
         stages = [stage for project in projects for stage in project.stages]
         passed = {name for stage in stages for name in stage.pass_env}
         programs = {f"python{it}" for project in projects for it in project.pythons}
-        programs |= {tool for stage in stages for tool in stage.tools}
+        programs |= {name for stage in stages for name in stage.programs}
         found = {it: which(it, path=outer.get("PATH")) or "" for it in programs}
         interpreter = contexts[0].interpreter
         folders = {path for it in projects for _, path in list_folders(it)}

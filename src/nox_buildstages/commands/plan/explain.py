@@ -201,7 +201,7 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     yield "config settings", ", ".join(settings) or "none"
     shown = (it for it in recipe.interpreter if it != "compilation")
     yield "interpreter", ", ".join(recipe.interpreter[it] for it in shown)
-    for program, version in recipe.tools.items():
+    for program, version in {**recipe.machine, **recipe.tools}.items():
         yield f"tool {program}", version.partition("\n")[0]
     yield "network", "on" if recipe.network else "off"
     if recipe.open_files:

@@ -158,7 +158,7 @@ def plan_cell(
             python=python,
             wheelhouse=relative_path(project, wheelhouse),
             key=store_key(context, stages),
-            tools=tuple(sorted({tool for it in stages for tool in it.tools})),
+            tools=tuple(sorted({name for it in stages for name in it.programs})),
             pass_env=tuple(sorted({name for it in stages for name in it.pass_env})),
             runner=project.runner(FINAL, python),
             outputs=outputs,
@@ -234,7 +234,7 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
             {
                 "name": stage.name,
                 "held": stage_wheels,
-                "tools": stage.tools,
+                "tools": stage.programs,
                 "outputs": keys,
             }
         )

@@ -78,7 +78,7 @@ def build_statement(
     internal: dict[str, Any] = {
         "key": recipe.key,
         "interpreter": dict(recipe.interpreter),
-        "tools": dict(recipe.tools),
+        "tools": {**recipe.machine, **recipe.tools},
     }
     if repair is not None:
         original = repair.original

@@ -1,0 +1,188 @@
+"""The programs that a build would find, and what they print about their version."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nox_buildstages.errors import CommandError
+from nox_buildstages.model import COMPILERS
+from nox_buildstages.system.files import write_text
+from nox_buildstages.system.process import run_checked, version_command
+from nox_buildstages.value import Value, field, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from nox_buildstages.system.process import Runner
+
+_NAMES = {"cc": ("cc", "gcc"), "c++": ("c++", "g++")}
+"""The names on ``PATH`` by which build tools find a compiler."""
+
+_C = ("CC",)
+_CXX = ("CXX", "CUDAHOSTCXX", "NVCC_CCBIN")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("cc", "gcc", "clang"), _C),
+    **dict.fromkeys(("c++", "g++", "clang++"), _CXX),
+    "gfortran": ("FC", "F77", "F90"),
+    "nvcc": ("CUDACXX", "PYTORCH_NVCC", "CUDA_HOME", "CUDA_PATH", "CUDAToolkit_ROOT"),
+    "rustc": ("RUSTC",),
+    "ld": ("LD",),
+}
+"""The variables by which build tools choose a program, or the folder around it."""
+
+_LAUNCHERS = ("ccache", "sccache", "distcc")
+"""Programs that run another compiler: their own version says nothing."""
+
+_DEFAULT_NVCC = "/usr/local/cuda/bin/nvcc"
+_SHIMS = "/shims/"
+_PATH_IN_SCRIPT = re.compile(rb"/[\w./+-]+")
+_SCRIPT_SIZE = 65536
+
+
+class ProgramFinder(Value):
+    """Finds programs as the build tools of an output do, and asks for their versions.
+
+    The folder ``cache`` keeps answers until a program changes. It is asked each time if
+    a file elsewhere decides what the program is.
+    """
+
+    variables: Mapping[str, str]  # that the build gets
+    outer: Mapping[str, str]
+    runner: Runner
+    cache: Path
+    preferred: Mapping[str, str] = field(default_factory=dict)
+    """The command lines of the interpreter's own compilers, by our name."""
+
+    @property
+    def path(self) -> str:
+        """The ``PATH`` of the build, without the programs of its environment."""
+        path = self.variables.get("PATH") or self.outer.get("PATH", os.defpath)
+        return path.replace("{env}", os.devnull)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The variables that choose compilers."""
+        names = {it for choices in _CHOICES.values() for it in choices}
+        names |= {"PATH", *_TOOLCHAIN}
+        return {it: self.variables[it] for it in names if it in self.variables}
+
+    def compilers(self, *, has_nvcc: bool) -> dict[str, str]:
+        """Return the versions of all compilers and of the linker that are there.
+
+        With ``has_nvcc``, the build's environment has the only nvcc.
+        """
+        found = {}
+        for name in COMPILERS:
+            if name == "nvcc" and has_nvcc:
+                continue
+            versions = []
+            for program in self.find(name, _NAMES.get(name, ())):
+                try:
+                    versions.append(self.ask(program, "--version"))
+                except CommandError as error:  # noqa: PERF203 - few programs
+                    versions.append(error.reason)
+            if versions:
+                found[name] = "\n".join(dict.fromkeys(versions))
+        return found
+
+    def find(self, name: str, names: Iterable[str] = ()) -> list[str]:
+        """Return the programs that a build may run by a name, each once.
+
+        Variables may choose one, others are on ``PATH``.
+        """
+        words = [self._chosen_by(it, name) for it in _CHOICES.get(name, ())]
+        words.append(_program_of(self.preferred.get(name, "")))
+        found: dict[str, str] = {}
+        for word in (*filter(None, words), *(names or (name,))):
+            for program in self._look_for(word):
+                found.setdefault(os.path.realpath(program), program)
+        if name == "nvcc" and not found and os.access(_DEFAULT_NVCC, os.X_OK):
+            return [_DEFAULT_NVCC]
+        return [*found.values()]
+
+    def _chosen_by(self, variable: str, name: str) -> str:
+        """Return the program that a variable chooses; empty if it chooses none."""
+        value = self.variables.get(variable, "")
+        if not value or "{env}" in value:
+            return ""  # a program of the environment is an ingredient
+        if os.path.isdir(value):  # noqa: PTH112 - a no-op needs it
+            inner = ("bin", name) if name == "nvcc" else ("g++",)
+            return os.path.join(value, *inner)  # noqa: PTH118
+        return _program_of(value)
+
+    def _look_for(self, word: str) -> Iterator[str]:
+        """Yield the program of a name or a path, if there is one."""
+        tops = [""] if os.sep in word else self.path.split(os.pathsep)
+        for top in tops:
+            program = os.path.join(top, word)  # noqa: PTH118 - a no-op needs it
+            is_program = os.path.isfile(program) and os.access(program, os.X_OK)  # noqa: PTH113
+            real = os.path.basename(os.path.realpath(program))  # noqa: PTH119
+            if is_program and real not in _LAUNCHERS:
+                yield program
+                return
+
+    def ask(self, program: str, *words: str) -> str:
+        """Return what a program prints, asked in the words of a command line.
+
+        Raises:
+            CommandError: The program can't be started, or fails.
+        """
+        command = version_command(program, self.outer)
+        own = {it: self.variables[it] for it in _TOOLCHAIN if it in self.variables}
+        env = {**(command.env or {}), **own, "PATH": self.path}
+        command = replace(command, argv=(program, *words), env=env)
+        stamps = _list_stamps(program, env) if words == ("--version",) else None
+        if stamps is None:
+            return run_checked(self.runner, command).strip()
+        name = hashlib.sha256(repr((words, stamps)).encode()).hexdigest()
+        answer = self.cache / f"{name}.json"
+        with suppress(OSError, ValueError):
+            return answer.read_text(encoding="utf-8")
+        version = run_checked(self.runner, command).strip()
+        with suppress(OSError):
+            write_text(answer, version)
+        return version
+
+
+_TOOLCHAIN = ("RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_HOME")
+
+
+def _program_of(command: str) -> str:
+    """Return the program of a command line, without what launches it."""
+    try:
+        words = iter(shlex.split(command))
+    except ValueError:
+        return command
+    return next((it for it in words if os.path.basename(it) not in _LAUNCHERS), "")  # noqa: PTH119
+
+
+def _list_stamps(program: str, env: Mapping[str, str]) -> list[object] | None:
+    """Return stamps that change if a program's version may change; None if unknown."""
+    real = os.path.realpath(program)
+    if _SHIMS in program or _SHIMS in real:
+        return None
+    files = [real]
+    if os.path.basename(real).startswith("rustup"):  # noqa: PTH119 - a no-op needs it
+        home = env.get("RUSTUP_HOME") or f"{env.get('HOME', '')}/.rustup"
+        files.append(f"{home}/settings.toml")
+        with suppress(OSError), os.scandir(f"{home}/toolchains") as entries:
+            files += sorted(f"{it.path}/bin/rustc" for it in entries)
+    with suppress(OSError), open(real, "rb") as file:  # noqa: PTH123 - a no-op needs it
+        if file.read(2) == b"#!":
+            # A script may run another program.
+            found = _PATH_IN_SCRIPT.findall(file.read(_SCRIPT_SIZE))
+            files += sorted({os.fsdecode(it) for it in found})
+    stamps: list[object] = [program, env.get("RUSTUP_TOOLCHAIN")]
+    for path in files:
+        with suppress(OSError):
+            status = os.stat(path)  # noqa: PTH116 - a no-op needs it
+            if path == real or not os.path.isdir(path):  # noqa: PTH112
+                stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+                stamps.append((os.path.realpath(path), *stamp))
+    return stamps
