@@ -92,7 +92,7 @@ def test_a_project_without_a_matrix_is_one_job(project: Project) -> None:
         "release": "build-stages-release",
         "python": job["python"],
         "wheelhouse": "wheelhouse",
-        "tools": "bash env",
+        "tools": "bash c++ cc env gfortran ld nvcc rustc",
         "pass-env": "CUDA_HOME",
         "runs-on": "",
         "container": "",

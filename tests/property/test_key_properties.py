@@ -42,6 +42,7 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "network": st.booleans(),
     "open_files": st.booleans(),
     "own_cuda": st.booleans(),
+    "code": st.one_of(st.just(""), words),
     "machine": strings,
 }
 recipes = st.builds(Recipe, **parts)

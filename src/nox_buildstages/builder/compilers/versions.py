@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
     from nox_buildstages.system.process import Runner
 
-_NAMES = {"cc": ("cc", "gcc"), "c++": ("c++", "g++")}
-"""The names on ``PATH`` by which build tools find a compiler."""
+_NAMES = {
+    "cc": ("cc", "gcc"),
+    "c++": ("c++", "g++"),
+    "nvcc": ("nvcc", "/usr/local/cuda/bin/nvcc"),
+}
+"""The names by which build tools find a compiler without a variable."""
 
 _C = ("CC",)
 _CXX = ("CXX", "CUDAHOSTCXX", "NVCC_CCBIN")
@@ -39,7 +43,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _LAUNCHERS = ("ccache", "sccache", "distcc")
 """Programs that run another compiler: their own version says nothing."""
 
-_DEFAULT_NVCC = "/usr/local/cuda/bin/nvcc"
 _SHIMS = "/shims/"
 _PATH_IN_SCRIPT = re.compile(rb"/[\w./+-]+")
 _SCRIPT_SIZE = 65536
@@ -102,8 +105,6 @@ class ProgramFinder(Value):
         for word in (*filter(None, words), *(names or (name,))):
             for program in self._look_for(word):
                 found.setdefault(os.path.realpath(program), program)
-        if name == "nvcc" and not found and os.access(_DEFAULT_NVCC, os.X_OK):
-            return [_DEFAULT_NVCC]
         return [*found.values()]
 
     def _chosen_by(self, variable: str, name: str) -> str:
