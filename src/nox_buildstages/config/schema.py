@@ -79,7 +79,7 @@ TYPES: Mapping[str, _Schema] = {
     },
     "list of stage names": _TEXTS,
     "table of strings": _STRINGS,
-    "list of programs": _TEXTS,
+    "list of programs and commands": _TEXTS,
     '`"auto"` or a number': _or({"type": "integer", "minimum": 1}, "auto"),
     'size, such as `"4GB"` or `"3.5GiB"`': {
         "type": "string",

@@ -136,6 +136,7 @@ class Recipe(Value):
             tools=table.get("tools", texts),
             patches=table.get("patches", reader.list_of(reader.table(_read_patch)), ()),
             network=table.get("network", reader.boolean, default=False),
+            open_files=table.get("open_files", reader.boolean, default=False),
             own_cuda=table.get("own_cuda", reader.boolean, default=False),
             code=table.get("code", reader.text, ""),
             machine=table.get("machine", texts, {}),
