@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.builder.scripts.landlock import FIRST_USABLE
 from nox_buildstages.value import replace
-from support.namespaces import can_forbid, forbidding_all, needs_namespaces
+from support.hostile_world import ATTACK, PROGRAM, World, successes
+from support.namespaces import (
+    can_forbid,
+    forbidding_all,
+    landlock_version,
+    needs_namespaces,
+    without_landlock,
+    without_namespaces,
+)
 from support.packages import in_tree_backend, make_tree
 from support.pair import declare_solo, planned, refused, stored
 
@@ -169,3 +184,65 @@ def test_without_namespaces_the_network_is_off(
     assert "PermissionError" in output
     log = (project.store / "logs/kernels.log").read_text("utf-8")
     assert "network: off, even to localhost\n" in log
+
+
+@pytest.mark.slow
+@needs_namespaces
+@pytest.mark.skipif(landlock_version() < FIRST_USABLE, reason="there is no Landlock")
+@pytest.mark.parametrize(
+    "prefix",
+    [(), without_namespaces(), without_landlock()],
+    ids=["all", "no-ns", "no-ll"],
+)
+def test_a_hostile_build_gets_nothing(
+    project: Project, server: socket.socket, tmp_path: Path, prefix: list[str]
+) -> None:
+    """Neither while locking nor while building, and its daemon ends with it.
+
+    Without Landlock and namespaces it reaches files, and the log says so.
+    """
+    world, env = World(tmp_path / "world"), {"SECRET": "HUNTER2"}
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], env=env, stdin=-1
+    ) as other:
+        layout = {
+            **world.layout,
+            "addresses": {"loopback": server.getsockname()},
+            "server": other.pid,
+            "abstract": "",
+            "store": str(project.store),
+            "project": str(project.folder),
+            "wheelhouse": str(project.folder),
+        }
+        free = subprocess.run(
+            [*ATTACK, json.dumps(layout)], capture_output=True, text=True, check=True
+        )
+        code = (
+            "import shutil, subprocess",
+            'argv = [sys.executable, "-I", "-S", "hostile.py", "attack"]',
+            'argv.append(open("layout.json").read())',
+            "done = subprocess.run(argv, stdout=subprocess.PIPE, text=True)",
+            'print("attempts:", done.stdout, flush=True)',
+        )
+        declare_kernels(project, *code)
+        told = json.dumps({**layout, "daemon": "daemon"})
+        project.folder.joinpath("kernels/layout.json").write_text(told)
+        shutil.copy(PROGRAM, project.folder / "kernels")
+        replace(project, prefix=tuple(prefix)).nox("-s", "build-stage-only")
+        other.kill()
+    everything = successes(json.loads(free.stdout))
+    assert "connect to loopback by TCP" in everything
+    for log in logs(project):
+        got = successes(
+            json.loads(re.findall("^attempts: (.*)$", log, re.MULTILINE)[0])
+        )
+        daemons = re.findall(r"^daemon: (\d+)$", log, re.MULTILINE)
+        assert daemons
+        assert not [it for it in daemons if Path("/proc", it).exists()]
+        assert not [it for it in got if "connect" in it and "UDP" not in it]
+        if "it can read and write yours" in log:
+            assert prefix == without_landlock()
+            assert "write to the home" in got
+        else:
+            known = {"change a mode in the home", "make a socket by a call of i386"}
+            assert got <= known

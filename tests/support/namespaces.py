@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,44 @@ needs_namespaces = pytest.mark.skipif(
 can_forbid = pytest.mark.skipif(
     not _works(forbidding("true")), reason="this system allows no user namespace"
 )
+
+_FORBID_CALLS = """
+import ctypes, struct, sys, os
+libc = ctypes.CDLL(None, use_errno=True)
+numbers, argv = eval(sys.argv[1]), sys.argv[2:]
+steps = [(0x20, 0, 0, 0)]
+for number, error in numbers.items():
+    steps += [(0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error)]
+steps.append((0x06, 0, 0, 0x7FFF0000))
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *it) for it in steps))
+libc.prctl(38, 1, 0, 0, 0)
+if libc.prctl(22, 2, struct.pack("@HP", len(steps), ctypes.addressof(code)), 0, 0):
+    sys.exit("no filter of calls")
+os.execvp(argv[0], argv)
+"""
+"""A program that runs another one, for which the kernel lacks some calls."""
+
+_UNSHARE = {"x86_64": 272, "aarch64": 97}.get(platform.machine(), 0)
+_LANDLOCK = 444
+
+
+def _without(calls: dict[int, int], *argv: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", _FORBID_CALLS, repr(calls), *argv]
+
+
+def without_namespaces(*argv: str) -> list[str]:
+    """Return a command that runs where no namespaces can be made, as in containers."""
+    return _without({_UNSHARE: errno.EPERM}, *argv)
+
+
+def without_landlock(*argv: str) -> list[str]:
+    """Return a command that runs without namespaces and without Landlock."""
+    return _without({_UNSHARE: errno.EPERM, _LANDLOCK: errno.ENOSYS}, *argv)
+
+
+@cache
+def landlock_version() -> int:
+    """Return the version of Landlock that this kernel has."""
+    command = [sys.executable, "-I", "-S", str(OFFLINE), "on", "--"]
+    done = subprocess.run(command, check=False, capture_output=True)
+    return int(done.stdout or 0)
