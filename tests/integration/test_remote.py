@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -19,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import Final, Project, RemoteStore
-from nox_buildstages.store.key import Ingredient, Recipe
+from nox_buildstages.store.key import Ingredient, Recipe, digest_values, seal_values
 from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
@@ -29,7 +30,7 @@ from support.packages import make_wheel
 from support.serving import served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from nox_buildstages.store.store import StoredWheel
 
@@ -75,7 +76,12 @@ class Machine:
             timeout=self.timeout,
         )
 
-    def build(self, content: str = "x = 1\n", recipe: Recipe = RECIPE) -> StoredWheel:
+    def build(
+        self,
+        content: str = "x = 1\n",
+        recipe: Recipe = RECIPE,
+        passed: Mapping[str, str] = MappingProxyType({}),
+    ) -> StoredWheel:
         """Put a wheel into its own store, and share it."""
         files = {"some_package.py": content}
         wheel = make_wheel(self.root / "built", "some-package", "1.0", files=files)
@@ -90,7 +96,7 @@ class Machine:
             tree_size=7,
             memory=MEMORY,
         )
-        self.remote().put(entry)
+        self.remote().put(entry, passed)
         return entry
 
     def fetch(self) -> StoredWheel | None:
@@ -151,6 +157,67 @@ def test_what_one_puts_another_fetches(
     assert timeless(builder) == [f"put {WHEEL} into {builder.url} in … s"]
     assert timeless(reader) == [f"fetched {WHEEL} from {reader.url} in … s"]
     assert scratch(reader) == []
+
+
+PASSED = {"TOKEN": "hunter2-of-the-project"}
+
+
+def passing(machine: Machine) -> Recipe:
+    sealed = seal_values(PASSED, machine.store.salt)
+    return replace(RECIPE, passed=sealed, passed_digest=digest_values(PASSED))
+
+
+@pytest.mark.parametrize("form", ["{}", "memory:/{}"])
+def test_each_store_has_a_salt_of_its_own(
+    builder: Machine, reader: Machine, shared: Path, form: str
+) -> None:
+    """Two machines put wheels of two versions: who compares them sees equal values."""
+    builder.url = reader.url = url = form.format(shared)
+    reader.write = True
+    digests = []
+    for machine, version in ((builder, "1.0"), (reader, "1.0.0")):
+        recipe = replace(passing(machine), version=version)
+        machine.build(recipe=recipe, passed=PASSED)
+        location = f"{url}/wheels/{libc()}/{recipe.key}/record.json"
+        with fsspec.open(location, "rb") as file:
+            content = file.read()
+        own = machine.store.wheel_folder(recipe.key).rglob("record.json")
+        for text in (content, *(it.read_bytes() for it in own)):
+            assert b"hunter2" not in text
+            assert digest_values(PASSED).encode() not in text
+        digests.append(json.loads(content)["recipe"]["passed"]["TOKEN"])
+        assert recipe.passed["TOKEN"] not in content.decode()
+    assert digests[0] == digests[1]
+
+
+def test_a_wheel_with_passed_variables_is_fetched_for_equal_values(
+    builder: Machine, reader: Machine
+) -> None:
+    """Its record here has digests with the salt of this store."""
+    builder.build(recipe=passing(builder), passed=PASSED)
+    recipe = passing(reader)
+    fetched = reader.remote().fetch(recipe)
+    assert fetched is not None
+    assert fetched.recipe == recipe
+    assert reader.remote().fetch(replace(recipe, passed_digest="other")) is None
+
+
+def test_of_two_machines_the_first_makes_the_salt(
+    builder: Machine, reader: Machine, shared: Path
+) -> None:
+    """Both use the same one, whoever comes first."""
+    reader.write = True
+    machines = [builder, reader] * 4
+    with ThreadPoolExecutor(8) as pool:
+        files = [it.remote()._files() for it in machines]  # noqa: SLF001
+        salts = [b"%064d" % number for number in range(8)]
+        done = [
+            pool.submit(it.create, "salt", s)
+            for it, s in zip(files, salts, strict=True)
+        ]
+    assert [it.result() for it in done] == [None] * 8
+    assert (shared / "salt").read_bytes() in salts
+    assert [it.name for it in shared.iterdir()] == ["salt"]
 
 
 def test_what_nobody_put_is_not_fetched(builder: Machine, reader: Machine) -> None:
@@ -336,7 +403,7 @@ def test_nothing_is_there_before_its_record(
     record(shared).unlink()
     assert reader.fetch() is None
     wheel(shared).write_bytes(entry.path.read_bytes()[:10])
-    builder.remote().put(entry)
+    builder.remote().put(entry, {})
     assert reader.fetch() is not None
     assert len(reader.said) == 1
 
@@ -356,7 +423,7 @@ entry = store.find(key)
 remote.check()
 print("ready", flush=True)
 while True:
-    remote.put(entry)
+    remote.put(entry, {})
 """
 
 
@@ -443,7 +510,7 @@ def test_what_is_gone_by_now_is_not_put(builder: Machine, shared: Path) -> None:
     entry = builder.build()
     shutil.rmtree(shared)
     entry.log.unlink()
-    builder.remote().put(entry)
+    builder.remote().put(entry, {})
     assert not record(shared).exists()
     assert "can't be written to (No such file or directory)" in builder.said[-1]
 

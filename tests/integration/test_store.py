@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -391,6 +393,26 @@ def test_many_may_put_the_same_at_once(store: Store, product: Product) -> None:
     assert [writer.returncode for writer in writers] == [0, 0, 0], said
     assert store.find(KEY) is not None
     assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("before", [None, b"", b"\xff" * 64, b"0" * 63])
+def test_a_salt_is_made_once(store: Store, before: bytes | None) -> None:
+    """All who ask at once get the same one; a damaged one is replaced."""
+    if before is not None:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        (store.folder / "salt").write_bytes(before)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(lambda: store.salt) for _ in range(8)]
+    (salt,) = {it.result() for it in asked}
+    assert re.fullmatch("[0-9a-f]{64}", salt)
+    assert (store.folder / "salt").read_text() == salt
+
+
+def test_a_store_that_cannot_be_written_to_has_a_salt(tmp_path: Path) -> None:
+    """It is another one each time."""
+    tmp_path.joinpath("file").touch()
+    store = Store(tmp_path / "file")
+    assert store.salt != store.salt
 
 
 def test_a_lock_is_held_by_one_process(store: Store) -> None:

@@ -75,7 +75,7 @@ def test_no_secret_is_left_anywhere(guarded: Project) -> None:
     check = guarded.nox("-s", "build-stages-lock", "--", "--check", env=login)
     other = {**login, "HUB_TOKEN": f"{TOKEN}2"}
     plan = guarded.nox("-s", "build-stages-plan", env=other)
-    assert "env HUB_TOKEN 'sha256:" in plan.output
+    assert "env HUB_TOKEN changed" in plan.output
     words = ("-s", "build-stages-release", "--", "--vendor")
     release = guarded.nox(*words, env=login)
     for done in (first, check, plan, release):

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies as st
 
-from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
-from nox_buildstages.value import field_names, replace, to_dict
+from nox_buildstages.store.key import (
+    AppliedPatch,
+    Ingredient,
+    Recipe,
+    describe_changes,
+    digest_json,
+)
+from nox_buildstages.value import field_names, to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,8 +50,16 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "own_cuda": st.booleans(),
     "code": st.one_of(st.just(""), words),
     "machine": strings,
+    "passed": st.dictionaries(names, digests, max_size=3),
 }
-recipes = st.builds(Recipe, **parts)
+
+
+def make(*, passed: dict[str, str], **fields: Any) -> Recipe:  # noqa: ANN401
+    """Return a recipe; passed variables have a digest for the key."""
+    return Recipe(**fields, passed=passed, passed_digest=digest_json(passed))
+
+
+recipes = st.builds(make, **parts)
 
 
 def shuffled(value: Any) -> Any:  # noqa: ANN401 - of any field
@@ -58,7 +72,8 @@ def of(recipe: Recipe) -> Mapping[str, Any]:
 
 def test_every_field_is_drawn() -> None:
     """A new field of Recipe needs a strategy here."""
-    assert parts.keys() == {*field_names(Recipe)} - {"scheme"}
+    rest = {"scheme", "passed_digest", "recorded_key"}
+    assert parts.keys() == {*field_names(Recipe)} - rest
 
 
 @given(recipes)
@@ -76,7 +91,7 @@ def test_a_change_of_one_field_changes_the_key_and_is_described(
     """A different value of any field gives a different key and a reason to show."""
     was = getattr(recipe, name)
     now = draw.draw(parts[name].filter(lambda value: value != was))
-    changed = replace(recipe, **{name: now})
+    changed = make(**{**{it: getattr(recipe, it) for it in parts}, name: now})
     assert changed.key != recipe.key
     there, back = describe_changes(recipe, changed), describe_changes(changed, recipe)
     assert there

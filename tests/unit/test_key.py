@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from nox_buildstages.reader import UnreadableError
-from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, describe_changes
+from nox_buildstages.store.key import (
+    AppliedPatch,
+    Ingredient,
+    Recipe,
+    describe_changes,
+    digest_values,
+    seal_values,
+)
 from nox_buildstages.value import replace
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
@@ -195,6 +202,48 @@ EVERYTHING = replace(
     patches=(AppliedPatch(sha256="cc" * 32, name="patches/a.patch"),),
     network=True,
 )
+
+
+def passing(salt: str = "salt", **values: str) -> Recipe:
+    passed, digest = seal_values(values, salt), digest_values(values)
+    return replace(RECIPE, passed=passed, passed_digest=digest)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (passing(X="a"), passing(X="b"), ("env X changed",)),
+        (RECIPE, passing(X="b"), ("env X unset → set",)),
+        (passing(X="a"), RECIPE, ("env X set → unset",)),
+        (replace(RECIPE, env={"X": "a"}), passing(X="a"), ("env X changed",)),
+        (
+            replace(RECIPE, scheme=1, env={"X": "s", "OLD": "s", "MAX": "1"}),
+            replace(passing(X="a"), env={"MAX": "1"}),
+            ("env OLD set → unset", "env X changed"),
+        ),
+    ],
+    ids=["changed", "set", "unset", "no longer in the table", "scheme 1"],
+)
+def test_the_value_of_a_passed_variable_is_in_no_reason(
+    old: Recipe, new: Recipe, words: tuple[str, ...]
+) -> None:
+    """Records of scheme 1 don't say which variables were passed."""
+    reasons = describe_changes(old, new)
+    found = [it for it in reasons if "env MAX" not in it and "keys are" not in it]
+    assert tuple(found) == words
+    assert old.key != new.key
+
+
+def test_a_record_of_another_store_is_compared_by_its_key() -> None:
+    """Its salt is another one, and its digests say nothing here."""
+    recipe, other = passing(X="a"), passing("another", X="a")
+    assert other.key == recipe.key
+    assert other.passed != recipe.passed
+    recorded = replace(Recipe.from_dict(other.to_dict()), recorded_key=other.key)
+    assert recipe.is_recorded_as(recorded)
+    assert not passing(X="b").is_recorded_as(recorded)
+    assert not recipe.is_recorded_as(replace(recorded, version="2"))
+    assert other.passed_digest not in json.dumps(other.to_dict())
 
 
 def test_the_name_of_a_stage_is_no_part_of_the_key() -> None:

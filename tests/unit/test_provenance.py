@@ -186,7 +186,7 @@ def test_lines_are_statements_without_logins() -> None:
 
 def test_parameters_of_the_table_are_external() -> None:
     """External parameters come from the table, internal ones from the machine."""
-    found = result(ARCHIVE)
+    found = result(ARCHIVE, passed={"TOKEN": "hmac-sha256:0"})
     definition = statement(found)["predicate"]["buildDefinition"]
     assert definition["externalParameters"] == {
         "stage": "models",
@@ -196,6 +196,7 @@ def test_parameters_of_the_table_are_external() -> None:
         "patches": [],
         "config-settings": {"--plain": "x", "--listed": ("y", "z")},
         "env": {"ARCHS": "9.0"},
+        "pass-env": {"TOKEN": "hmac-sha256:0"},
         "network": False,
         "sandbox": True,
     }

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import BuildStagesError, CommandError
-from nox_buildstages.indexes.url_secrets import strip_secrets
+from nox_buildstages.indexes.url_secrets import strip_logins, strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
 from nox_buildstages.model import NVCC, fill_environment
-from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe, digest_parts
+from nox_buildstages.store.key import (
+    AppliedPatch,
+    Ingredient,
+    Recipe,
+    digest_parts,
+    digest_values,
+    seal_values,
+)
 from nox_buildstages.system.machine import libc
 from nox_buildstages.value import Value, field
 
@@ -275,6 +282,7 @@ class BuildContext(Value, eq=False):
         markers = self.interpreter.markers
         rules = self.project.rules(output.name)
         own_cuda = self.has_own_cuda(stage, output.name)
+        passed = self.passed(stage, output.name)
         return Recipe(
             name=output.name,
             version=str(output.metadata.version),
@@ -283,7 +291,7 @@ class BuildContext(Value, eq=False):
                 lambda: self.tools.sources.identity(output.source),
             ),
             environment=self.ingredients(stage.name, without=without),
-            env=strip_secrets(self.variables(stage, output.name)),
+            env=strip_secrets(self._declared(stage, output.name)),
             config_settings=rules.config_settings,
             interpreter={
                 "implementation": markers["implementation_name"],
@@ -306,6 +314,12 @@ class BuildContext(Value, eq=False):
             open_files=stage.sandbox == "off",
             own_cuda=own_cuda,
             code=stage.code,
+            passed=seal_values(passed, self.tools.store.salt) if passed else {},
+            passed_digest=self.tools.run.once(
+                ("passed", *sorted(passed.items())), lambda: digest_values(passed)
+            )
+            if passed
+            else "",
         )
 
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:
@@ -334,15 +348,23 @@ class BuildContext(Value, eq=False):
 
         With the path of an environment, declared values name it in place of ``{env}``.
         """
-        outer, declared = self.tools.run.outer, self._declared(stage, output)
-        ignored = self.ignored_variables(stage, output)
-        passed = {it: outer[it] for it in stage.pass_env if it in outer}
+        declared, outer = self._declared(stage, output), self.tools.run.outer
+        passed = {name: outer[name] for name in self.passed(stage, output)}
         if environment is not None:
             declared = {
                 name: fill_environment(value, str(environment))
                 for name, value in declared.items()
             }
-        return {**{it: passed[it] for it in passed if it not in ignored}, **declared}
+        return {**passed, **declared}
+
+    def passed(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+        """Return the variables of ``pass-env`` that are set, without logins in URLs."""
+        if not stage.pass_env:
+            return {}
+        outer, declared = self.tools.run.outer, self._declared(stage, output)
+        hidden = {*declared, *self.ignored_variables(stage, output)}
+        names = (it for it in stage.pass_env if it in outer and it not in hidden)
+        return {name: strip_logins(outer[name]) for name in names}
 
     def _declared(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return ``env`` of an output."""

@@ -153,7 +153,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         remove_kept_trees(tools.store, job.output.name)
         tools.run.forget(SESSION, "wheel", recipe.key)
         if tools.remote is not None:
-            tools.remote.put(stored)
+            tools.remote.put(stored, job.context.passed(job.stage, job.output.name))
     tools.run.report(
         f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}"
     )

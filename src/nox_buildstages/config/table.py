@@ -209,7 +209,7 @@ STAGE: Mapping[str, Key] = {
         type="list of names",
         example='pass-env = ["HTTPS_PROXY"]',
         text="Environment variables that are passed through from outside. Their values"
-        " are part of the key.",
+        " are part of the key, and stand in no file: records have digests.",
         in_locks=True,
         in_key=True,
     ),

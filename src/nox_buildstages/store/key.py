@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,13 @@ stage counted, and neither compilers nor the interpreter's settings for them did
 """
 
 
-_OPTIONAL = ("patches", "network", "open_files", "own_cuda", "code", "machine")
+_OPTIONAL = (
+    *("patches", "network", "open_files", "own_cuda", "code", "machine", "passed"),
+)
+_NOT_WRITTEN = ("passed_digest", "recorded_key")
+
+_ROUNDS = 10_000
+"""They make it slow to try values that somebody guesses, by the key of a wheel."""
 
 
 class Ingredient(Value):
@@ -58,7 +65,7 @@ class Recipe(Value):
     version: str
     source: str  # ``sha256:…``, ``git:…`` or ``tree:sha256:…``
     environment: Mapping[str, Ingredient]  # by project
-    env: Mapping[str, str]  # declared variables, and set variables of ``pass-env``
+    env: Mapping[str, str]  # the variables that the table states
     config_settings: Mapping[str, Any]
     interpreter: Mapping[str, str]  # implementation, version, ABI and platform
     tools: Mapping[str, str]  # the output of declared programs
@@ -70,12 +77,23 @@ class Recipe(Value):
     machine: Mapping[str, str] = field(default_factory=dict)
     """The compilers, the linker and the C library of the machine, and the processor if
     a build compiles for it alone: all that counts only for builds that compile."""
+    passed: Mapping[str, str] = field(default_factory=dict)
+    """The set variables of ``pass-env``, each with a digest that has the store's salt:
+    for comparison within the store, without the value."""
+    passed_digest: str = field(default="", compare=False, repr=False)
+    """The digest of these values for the key; no record has it."""
+    recorded_key: str = field(default="", compare=False, repr=False)
+    """The key in a record with passed variables."""
     scheme: int = SCHEME
 
     @cached_property
     def key(self) -> str:
         """The sha256 of the recipe, in hex."""
+        if self.passed and self.recorded_key:
+            return self.recorded_key
         value = {**self.to_dict(), "scheme": self.scheme}
+        if self.passed:
+            value["passed"] = self.passed_digest
         if self.patches:
             value["patches"] = [patch.sha256 for patch in self.patches]
         if self.scheme > 1:
@@ -89,6 +107,13 @@ class Recipe(Value):
         """Return the recipe without some wheels of the environment."""
         left = {k: v for k, v in self.environment.items() if k not in names}
         return replace(self, environment=left)
+
+    def is_recorded_as(self, recorded: Recipe) -> bool:
+        """Whether a record of another store, with another salt, has this recipe."""
+        is_same = (
+            recorded.key == self.key and self.passed.keys() == recorded.passed.keys()
+        )
+        return is_same and replace(recorded, passed=self.passed) == self
 
     def without_compilers(self) -> Recipe:
         """Return the recipe of a build that starts no compiler."""
@@ -104,9 +129,8 @@ class Recipe(Value):
             name: ingredient.to_dict() for name, ingredient in self.environment.items()
         }
         value["patches"] = tuple(map(to_dict, self.patches))
-        for optional in _OPTIONAL:
-            if not value[optional]:
-                del value[optional]
+        for name in (*_NOT_WRITTEN, *(it for it in _OPTIONAL if not value[it])):
+            del value[name]
         if self.scheme == 1:
             del value["scheme"]
         return value
@@ -140,6 +164,7 @@ class Recipe(Value):
             own_cuda=table.get("own_cuda", reader.boolean, default=False),
             code=table.get("code", reader.text, ""),
             machine=table.get("machine", texts, {}),
+            passed=table.get("passed", texts, {}),
             scheme=table.get("scheme", reader.integer, 1),
         )
 
@@ -176,6 +201,23 @@ def digest_json(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def digest_values(variables: Mapping[str, str]) -> str:
+    """Return a digest of variables for a key, which is slow to guess values by."""
+    text = json.dumps(variables, sort_keys=True).encode()
+    return hashlib.pbkdf2_hmac("sha256", text, b"nox-buildstages", _ROUNDS).hex()
+
+
+def seal_values(variables: Mapping[str, str], salt: str) -> dict[str, str]:
+    """Return a digest of the value of each variable, to compare under the same salt."""
+    sealed = {}
+    for name, value in variables.items():
+        text = f"{name}={value}".encode()
+        sealed[name] = (
+            f"hmac-sha256:{hmac.new(salt.encode(), text, 'sha256').hexdigest()[:32]}"
+        )
+    return sealed
+
+
 def digest_parts(parts: Mapping[str, object]) -> str:
     """Return a short digest of each part, to compare the parts of two machines."""
     digests = {name: digest_json(parts[name], default=str) for name in parts}
@@ -188,6 +230,10 @@ def describe_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
         return tuple(_changes(old, new))
     interpreter = {**new.interpreter, **old.interpreter}
     old = replace(old, machine=new.machine, interpreter=interpreter)
+    if old.scheme == 1:  # then ``env`` also had the values of passed variables
+        known = {it: old.env[it] for it in old.env if new.env.get(it) == old.env[it]}
+        unknown = dict.fromkeys(old.env.keys() - known.keys(), "")
+        old = replace(old, env=known, passed=unknown)
     line = f"keys are computed in a new way (scheme {old.scheme} → {new.scheme})"
     return (line, *_changes(old, new))
 
@@ -212,17 +258,15 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
         yield f"patches: {', '.join(_patch_changes(old.patches, new.patches))}"
     for name, before, after in diff(old.environment, new.environment):
         yield _ingredient_change(name, before, after)
+    yield from _variable_changes(old, new)
     for kind, was, now in (
-        ("env", old.env, new.env),
         ("config setting", old.config_settings, new.config_settings),
         ("interpreter", old.interpreter, new.interpreter),
         ("tool", old.tools, new.tools),
         ("machine's", old.machine, new.machine),
     ):
-        for name, before, after in diff(was, now):
-            pairs = (before, after), (after, before)
-            shown = (_telling_part(value, other) for value, other in pairs)
-            yield f"{kind} {name} {' → '.join(shown)}"
+        for name, *values in diff(was, now):
+            yield f"{kind} {name} {_show(*values)}"
     for name, last, wanted in diff(_switches(old), _switches(new)):
         yield f"{name} {last} → {wanted}"
     places = ["the machine", "the environment"]
@@ -236,6 +280,23 @@ def _switches(recipe: Recipe) -> dict[str, str]:
         "network": "on" if recipe.network else "off",
         "sandbox": "off" if recipe.open_files else "on",
     }
+
+
+def _variable_changes(old: Recipe, new: Recipe) -> Iterator[str]:
+    """Yield the changes of variables; a value that was passed is never shown."""
+    hidden = old.passed.keys() | new.passed.keys()
+    for name, *values in diff({**old.env, **old.passed}, {**new.env, **new.passed}):
+        if name not in hidden:
+            yield f"env {name} {_show(*values)}"
+        elif None in values:
+            yield f"env {name} {'unset → set' if values[0] is None else 'set → unset'}"
+        else:
+            yield f"env {name} changed"
+
+
+def _show(before: object, after: object) -> str:
+    pairs = (before, after), (after, before)
+    return " → ".join(_telling_part(value, other) for value, other in pairs)
 
 
 def _telling_part(value: object, other: object) -> str:

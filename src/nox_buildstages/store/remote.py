@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from nox_buildstages import reader
 from nox_buildstages.errors import (
     BuildStagesError,
     RemoteStoreUnreachableError,
@@ -19,8 +21,17 @@ from nox_buildstages.errors import (
 )
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.model import RemoteStore
-from nox_buildstages.store.store import LOG, RECORD, load_record
-from nox_buildstages.system.files import sha256_of, temporary_folder
+from nox_buildstages.store.key import seal_values
+from nox_buildstages.store.store import (
+    LOG,
+    RECORD,
+    SALT,
+    is_salt,
+    load_record,
+    make_salt,
+)
+from nox_buildstages.system.documents import read_json
+from nox_buildstages.system.files import sha256_of, temporary_folder, write_text
 from nox_buildstages.system.machine import libc
 from nox_buildstages.value import Value, field, replace
 
@@ -102,7 +113,7 @@ class Remote(Value):
                 if record is None:
                     return None
                 remote = self._load(recipe, record)
-                wheel = None if remote is None else self._copy(remote)
+                wheel = None if remote is None else self._copy(remote, recipe)
                 if wheel is None:
                     self.report(
                         f"the wheel of {recipe.name} in the remote store is damaged;"
@@ -113,8 +124,12 @@ class Remote(Value):
                     self.report(f"fetched {wheel.path.name} from {source}")
             return wheel
 
-    def put(self, wheel: StoredWheel) -> None:
-        """Copy a wheel to the remote store, if the project may write to the store."""
+    def put(self, wheel: StoredWheel, passed: Mapping[str, str]) -> None:
+        """Copy a wheel to the remote store, if the project may write to the store.
+
+        ``passed`` are the variables of ``pass-env``: the record has digests with the
+        remote store's salt, so that all who use it can compare.
+        """
         if not self.declared.write or self._is_off(_READ, _WRITE):
             return
         folder = self._folder(wheel.recipe)
@@ -125,11 +140,18 @@ class Remote(Value):
                 name = f"{folder}/{wheel.sha256}/{file.name}"
                 remote.put(file, name, size=wheel.size)
             record = wheel.log.with_name(RECORD)
-            remote.put(record, f"{folder}/{RECORD}", size=wheel.size)
+            with temporary_folder("nox-buildstages-") as scratch:
+                if passed:
+                    document = read_json(record, reader.plain)
+                    salt = self._salt(remote)
+                    document["recipe"]["passed"] = seal_values(passed, salt)
+                    record = scratch / RECORD
+                    write_text(record, json.dumps(document, indent=1, sort_keys=True))
+                remote.put(record, f"{folder}/{RECORD}", size=wheel.size)
             target = f"{redact(self.declared.url)} in {_seconds(started)}"
             self.report(f"put {wheel.path.name} into {target}")
 
-    def _copy(self, remote: StoredWheel) -> StoredWheel | None:
+    def _copy(self, remote: StoredWheel, recipe: Recipe) -> StoredWheel | None:
         """Copy a wheel into the local store; None unless the hash is the record's."""
         folder = self.store.folder / "builds"
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +169,7 @@ class Remote(Value):
             if not is_same:
                 return None
             return self.store.put(
-                remote.recipe,
+                recipe,
                 wheel,
                 log=log,
                 seconds=remote.seconds,
@@ -187,7 +209,7 @@ class Remote(Value):
         except InvalidWheelFilename:
             return None
         is_sound = (
-            wheel.key == recipe.key
+            recipe.is_recorded_as(wheel.recipe)
             and (name, version) == (wheel.name, wheel.version)
             and isinstance(wheel.size, int)
             and 0 < wheel.size < _LARGEST
@@ -197,6 +219,15 @@ class Remote(Value):
             and isinstance(wheel.run, str)
         )
         return wheel if is_sound else None
+
+    def _salt(self, remote: RemoteFiles) -> str:
+        """Return the remote store's salt; the first machine to write makes it."""
+        for _ in range(2):
+            salt = (remote.read(SALT) or b"").decode("ascii", "replace")
+            if is_salt(salt):
+                return salt
+            remote.create(SALT, make_salt().encode())
+        raise RemoteStoreUnreachableError(reason=f"its file {SALT} is damaged")
 
     def _folder(self, recipe: Recipe) -> str:
         return f"wheels/{self.libc}/{recipe.key}"

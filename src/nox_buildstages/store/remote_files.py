@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread, main_thread
@@ -37,6 +38,9 @@ class Driver(Protocol):
 
     def get_file(self, rpath: str, lpath: str) -> object:
         """Copy a remote file to a local path."""
+
+    def pipe_file(self, path: str, value: bytes, mode: str) -> object:
+        """Write a file; with the mode ``create``, an existing file is an error."""
 
     def put_file(self, lpath: str, rpath: str) -> object:
         """Copy a local file to a remote path."""
@@ -78,6 +82,19 @@ class RemoteFiles(Value):
                 shutil.copyfile(file, new)
 
         _run_within(self.timeout + size / SLOWEST, work)
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file unless it exists: of several writers, the first one wins."""
+
+        def work() -> None:
+            path = self._path(name)
+            with suppress(FileExistsError):
+                if self._has_scheme("file"):
+                    files.create_file(Path(path), content)
+                else:
+                    self.driver.pipe_file(path, content, mode="create")
+
+        _run_within(self.timeout, work)
 
     def exists(self) -> bool:
         """Whether anything is at the URL; web servers aren't asked."""

@@ -57,6 +57,7 @@ CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
 FORMAT = 1
 FAILURES = "failures"
+SALT = "salt"
 RECORD = "record.json"
 LOG = "build.log"
 _KEY_LENGTH = 64
@@ -139,6 +140,8 @@ class StoredWheel(Value):
         if found != FORMAT:
             raise reader.mismatch(f"format {FORMAT}", found)
         recipe = table.get("recipe", Recipe.from_dict)
+        if recipe.passed:
+            recipe = replace(recipe, recorded_key=table.get("key", reader.text))
         file = table.get("wheel", reader.text)
         sha256 = table.get("sha256", reader.text)
         if not _SHA256.fullmatch(sha256):
@@ -176,6 +179,27 @@ class Store(Value, kw_only=False):
             home=Path(environ.get("HOME") or Path.home()),
             build_folder=Path(folder).absolute() if folder else None,
         )
+
+    @property
+    def salt(self) -> str:
+        """The salt of digests of secret values in this store, made at the first use.
+
+        In a store that can't be written to, it is another one each time.
+        """
+        if salt := self._read_salt():
+            return salt
+        salt = make_salt()
+        with suppress(OSError), self.hold_lock(SALT):
+            salt = self._read_salt() or salt
+            files.write_text(self.folder / SALT, salt)
+        return salt
+
+    def _read_salt(self) -> str:
+        """Return the salt; empty without one."""
+        with suppress(OSError, UnicodeError):
+            salt = files.read_file(self.folder / SALT).decode()
+            return salt if is_salt(salt) else ""
+        return ""
 
     def find(self, key: str, sha256: str | None = None) -> StoredWheel | None:
         """Return the wheel of a key, after hashing; None if missing or damaged.
@@ -274,6 +298,7 @@ class Store(Value, kw_only=False):
             "size": wheel.stat().st_size,
             "seconds": round(seconds, 3),
             "run": run,
+            **({"key": recipe.key} if recipe.passed else {}),
             "recipe": recipe.to_dict(),
             **({} if tree_size is None else {"tree-size": tree_size}),
             **memory_field(memory),
@@ -447,6 +472,16 @@ def _move_folder(folder: Path, target: Path) -> None:
             path.replace(target / path.name)
     else:
         folder.replace(target)
+
+
+def make_salt() -> str:
+    """Return a new salt for digests of secret values."""
+    return os.urandom(32).hex()
+
+
+def is_salt(text: str) -> bool:
+    """Whether a text is a salt."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def note_use(path: Path) -> None:

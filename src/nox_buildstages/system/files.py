@@ -146,6 +146,21 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
             os.close(lock)
 
 
+def create_file(path: Path, content: bytes) -> None:
+    """Write a new file; of several processes and machines, only the first can.
+
+    Raises:
+        FileExistsError: The file exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    new.write_bytes(content)
+    try:
+        os.link(new, path)
+    finally:
+        new.unlink()
+
+
 @contextmanager
 def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """Yield a new folder, and remove it at the end.

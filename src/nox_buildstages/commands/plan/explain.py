@@ -193,9 +193,12 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     ]
     environment += (f"{name} (built first)" for name in explanation.built_first)
     yield "environment", ", ".join(environment) or "empty"
-    passed = explanation.passed
-    variables = [f"{it}={recipe.env[it]!r}" for it in recipe.env if it not in passed]
-    variables += (f"{it} (from outside)" for it in passed)
+    variables = [f"{it}={value!r}" for it, value in recipe.env.items()]
+    outer = (it for it in explanation.passed if it not in recipe.env)
+    variables += (
+        f"{it} (from outside{'' if it in recipe.passed else ', not set'})"
+        for it in outer
+    )
     yield "variables", ", ".join(variables) or "none"
     settings = (f"{name}={value!r}" for name, value in recipe.config_settings.items())
     yield "config settings", ", ".join(settings) or "none"

@@ -104,6 +104,7 @@ def build_statement(
                     "patches": [patch.name for patch in recipe.patches],
                     "config-settings": dict(recipe.config_settings),
                     "env": dict(recipe.env),
+                    "pass-env": dict(recipe.passed),
                     "network": recipe.network,
                     "sandbox": not recipe.open_files,
                 },
