@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import py_compile
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,9 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.own_files import separate_files
 from nox_buildstages.environments.packages import check_packages, find_differences
+from nox_buildstages.environments.snapshot import record_files
 from nox_buildstages.environments.sync import DefaultIndex, Syncer
 from nox_buildstages.errors import BuildStagesError, HashMismatchError
 from nox_buildstages.lock.files import pylock
@@ -30,6 +34,8 @@ from nox_buildstages.value import replace
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nox_buildstages.system.process import Command, Completed
     from support.index import Index
 
@@ -143,19 +149,100 @@ def test_only_packages_that_are_there_are_installed_again(
 def test_bytecode_is_shared_with_an_environment_beside(
     environment: Environment, locked: Locked, syncer: Syncer, tmp_path: Path
 ) -> None:
-    """A module of the same wheel is compiled once, not once for each environment."""
-    syncer.sync(environment, locked.wanted, locked.path)
+    """A module of the same wheel is compiled once; bytecode that isn't ours stays."""
+    syncer.sync(environment, locked.wanted, locked.path, for_builds=True)
     beside = make_environment(tmp_path / "beside")
-    (module,) = environment.location.glob(
-        "lib/python*/site-packages/some_package/__init__.py"
-    )
+    (packages,) = environment.location.glob("lib/python*/site-packages")
+    module = packages / "some_package/__init__.py"
     cached = Path(py_compile.compile(str(module)) or "")
+    assert cached.resolve().is_relative_to(environment.location / "bytecode")
+    record_files(environment)
+    (packages / "other/__pycache__/other.cpython-311.pyc").write_text("evil")
     syncer.sync(beside, locked.wanted, locked.path)
-    linked = beside.location / cached.relative_to(environment.location)
-    assert linked.samefile(cached)
+    copy = beside.location / cached.relative_to(environment.location)
+    assert copy.read_bytes() == cached.read_bytes()
+    assert not copy.samefile(cached)
     argv = [str(beside.python), "-v", "-c", "import some_package"]
     said = subprocess.run(argv, capture_output=True, check=True, text=True).stderr
-    assert f"{linked} matches" in said
+    assert f"{copy} matches" in said
+    assert not [*beside.location.rglob("other.*.pyc")]
+
+
+def test_an_environment_for_builds_has_files_of_its_own(
+    environment: Environment, locked: Locked, syncer: Syncer
+) -> None:
+    """Whatever is written into them, uv's cache and other environments stay."""
+    syncer.sync(environment, locked.wanted, locked.path)
+    files = [it for it in environment.location.rglob("*") if it.is_file()]
+    modules = [it for it in files if it.suffix == ".py" and it.stat().st_nlink > 1]
+    assert modules
+    contents = {it: (it.read_bytes(), it.stat().st_mtime_ns) for it in modules}
+    record_files(environment)
+    assert separate_files(environment)
+    assert {it: (it.read_bytes(), it.stat().st_mtime_ns) for it in modules} == contents
+    assert all(it.stat().st_nlink == 1 for it in modules)
+    assert find_differences(environment, locked.wanted) == {}
+    assert not (environment.location / "nox-buildstages-files.json").exists()
+    assert not separate_files(environment)
+
+
+def test_links_of_symlink_mode_become_files(
+    environment: Environment,
+    locked: Locked,
+    syncer: Syncer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With UV_LINK_MODE=symlink, packages are links to uv's cache."""
+    monkeypatch.setenv("UV_LINK_MODE", "symlink")
+    syncer.sync(environment, locked.wanted, locked.path)
+    (packages,) = environment.location.glob("lib/python*/site-packages")
+    module = packages / "some_package/__init__.py"
+    if not module.is_symlink():
+        pytest.skip("uv doesn't take the variable")
+    separate_files(environment)
+    assert not module.is_symlink()
+    assert imported(environment, "some_package") == "Some.Package 1.0."
+
+
+@pytest.mark.slow
+def test_a_file_system_that_can_clone_needs_no_copies(
+    locked: Locked, syncer: Syncer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uv clones there, too; links of another mode become clones."""
+    with btrfs(tmp_path) as folder:
+        monkeypatch.setenv("UV_CACHE_DIR", str(folder / "cache"))
+        environment = make_environment(folder / "venv")
+        syncer.sync(environment, locked.wanted, locked.path)
+        files = [it for it in environment.location.rglob("*.py") if it.is_file()]
+        assert all(it.stat().st_nlink == 1 for it in files)
+        for file in files:
+            (folder / "linked").mkdir(exist_ok=True)
+            (folder / "linked" / str(file.stat().st_ino)).hardlink_to(file)
+        assert not separate_files(environment)
+        assert all(it.stat().st_nlink == 1 for it in files)
+
+
+@contextmanager
+def btrfs(folder: Path) -> Iterator[Path]:
+    """Yield a folder on a file system that can clone files; or skip the test."""
+    image, mounted = folder / "image", folder / "mounted"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(200 << 20)
+    for command in (
+        ("mkfs.btrfs", "-q", str(image)),
+        ("mount", "-o", "loop", str(image), str(mounted)),
+    ):
+        program = shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        if program is None:
+            pytest.skip(f"{command[0]} isn't installed")
+        if subprocess.run((program, *command[1:]), check=False).returncode:
+            pytest.skip(f"{command[0]} isn't allowed")
+    try:
+        yield mounted
+    finally:
+        umount = shutil.which("umount") or ""
+        subprocess.run((umount, str(mounted)), check=True)
 
 
 def test_packages_are_links_if_the_cache_is_on_the_same_file_system(

@@ -176,7 +176,7 @@ class BackendMetadata(Value):
         unknown = [(number, query) for number, query in new if number not in answers]
         if unknown:
             with occupy_environment(tools, environment):
-                prepare_environment(context, stage, environment)
+                prepare_environment(context, first.stage, environment)
                 if not environment.may_run():
                     raise not_run(stage, *(query.output for _, query in unknown))
                 guard = EnvironmentGuard(environment=environment, syncer=tools.syncer)
@@ -191,7 +191,7 @@ class BackendMetadata(Value):
                         found = run_in_parallel(calls)
                 except ChangedEnvironmentError:
                     # Which of them changed it shows if each runs alone.
-                    prepare_environment(context, stage, environment)
+                    prepare_environment(context, first.stage, environment)
                     are_apart = True
                 if are_apart:
                     found = [call() for call in calls]

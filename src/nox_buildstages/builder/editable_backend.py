@@ -111,7 +111,7 @@ def _open_backend(
 ) -> Iterator[Backend]:
     """Yield the project's build backend for a step; processes take turns."""
     stage, tools, root = own_stage(name), context.tools, context.project.root
-    prepare_environment(context, PROJECT, environment)
+    prepare_environment(context, stage, environment)
     if not environment.may_run():
         raise not_run(PROJECT, name)
     folder = environment.location / PROJECT_FOLDER

@@ -19,6 +19,7 @@ from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest
 from nox_buildstages.builder.sandbox.files import find_access, find_linked_packages
+from nox_buildstages.environments.bytecode import BYTECODE_FOLDER
 from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.environments.listing import PRIVATE_FOLDER
 from nox_buildstages.environments.snapshot import (
@@ -408,11 +409,12 @@ class Job(Value):
                 toolchains=settings.variables,
             )
             texts = chain(*self.config_settings.values())
-            own = [environment.location] if self.stage.private_environment else []
+            own = environment.location  # a private one, or its bytecode alone
+            own /= "" if self.stage.private_environment else BYTECODE_FOLDER
             sandbox = self.restrict(
                 *(home.parent, {**env, "": " ".join(texts)}),
                 read=files.readable,
-                write=(home, *files.writable, *own, *(cache.writable if cache else ())),
+                write=(home, *files.writable, own, *(cache.writable if cache else ())),
             )
             try:
                 yield Backend(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.listing import PRIVATE_FOLDER
+from nox_buildstages.environments.own_files import separate_files
 from nox_buildstages.environments.packages import check_packages, find_differences
 from nox_buildstages.environments.snapshot import (
     record_files,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.context import BuildContext, Tools
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.model import Stage
     from nox_buildstages.store.key import Ingredient
 
 
@@ -39,21 +41,23 @@ def occupy_environment(
 
 
 def prepare_environment(
-    context: BuildContext, name: str, environment: Environment
+    context: BuildContext, stage: Stage, environment: Environment
 ) -> None:
     """Make an environment equal to a stage's lock, with wheels from the store.
 
-    The caller occupies the environment.
+    Builds can't change uv's cache through it: if they can write to its packages, these
+    are no links. The caller occupies the environment.
 
     Raises:
         BuildStagesError: The store lacks a wheel of an earlier stage.
         BuildStagesError: The environment can't be made.
         BuildStagesError: The environment differs, and nox must not sync.
     """
+    name, tools = stage.name, context.tools
     if not environment.may_install():
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
     remove_tree(environment.location / PRIVATE_FOLDER)  # left by a killed run
-    restore_files(environment, context.tools.syncer, context.tools.run.report)
+    restore_files(environment, tools.syncer, tools.run.report)
     from nox_buildstages.lock.files import pylock  # noqa: PLC0415 - slow
 
     folder = environment.location
@@ -63,14 +67,19 @@ def prepare_environment(
     path = folder / file_name(name)
     write_text(path, pylock.dump_pylock(bound))
     sync_environment(context, name, environment, path)
-    if name != FINAL:
-        from nox_buildstages.environments.cuda import link_cuda  # noqa: PLC0415 - to build
+    from nox_buildstages.environments.cuda import link_cuda  # noqa: PLC0415 - to build
 
-        link_cuda(
-            environment,
-            has_nvcc=NVCC in context.ingredients(name),
-            runner=context.tools.runner,
-            path=context.tools.run.outer.get("PATH"),
+    link_cuda(
+        environment,
+        has_nvcc=NVCC in context.ingredients(name),
+        runner=tools.runner,
+        path=tools.run.outer.get("PATH"),
+    )
+    is_safe = tools.sandbox_policy.sandbox(stage).protects_files
+    if not is_safe and separate_files(environment):
+        tools.run.report_once(
+            "packages are copied instead of linked, because builds could write to"
+            f" uv's cache through links ({folder.parent})"
         )
     record_files(environment)
 
@@ -98,7 +107,7 @@ def sync_environment(
         run, folder = context.tools.run, environment.location.parent
         syncer = context.tools.syncer
         with run.step("environment", context.place(name), packages=len(wanted)):
-            overlaps = syncer.sync(environment, wanted, lock)
+            overlaps = syncer.sync(environment, wanted, lock, for_builds=name != FINAL)
         is_chosen = bool(run.outer.get("UV_LINK_MODE"))
         if not is_chosen and not run.once(
             ("can link", folder), lambda: syncer.can_link(environment.location)

@@ -45,7 +45,7 @@ def check_reproducible(
     """
     outputs, tools = context.locks[stage.name].outputs, context.tools
     with occupy_environment(tools, environment):
-        prepare_environment(context, stage.name, environment)
+        prepare_environment(context, stage, environment)
         if not environment.may_run():
             raise not_run(stage.name, *(output.name for output in outputs))
         remove_tree(environment.location / SECOND_BUILD_FOLDER)

@@ -140,7 +140,7 @@ def provide_stage(
             environment.may_install()  # nox is asked once, and not by a thread
             run_in_parallel(
                 [
-                    partial(prepare_environment, context, stage.name, environment),
+                    partial(prepare_environment, context, stage, environment),
                     *(partial(_fetch, context, stage, it) for it in missing),
                 ]
             )

@@ -68,7 +68,7 @@ def run_stage(
         if were_made:
             # While locking, backends of other stages were asked in this environment.
             with occupy_environment(tools, environment):
-                prepare_environment(context, stage.name, environment)
+                prepare_environment(context, stage, environment)
         if cell == project.cell:
             house.deliver(results)
         for result in results:
@@ -91,7 +91,7 @@ def _call_function(
     context, stage = build.context, build.stage
     if stage.code and build.environment.may_run():  # it may need the environment
         with occupy_environment(context.tools, build.environment):
-            prepare_environment(context, stage.name, build.environment)
+            prepare_environment(context, stage, build.environment)
     function(build)
     found = {it.output.name for it in available_results(context, stage)}
     missing = [it.name for it in stage.outputs if it.name not in found]

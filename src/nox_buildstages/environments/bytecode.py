@@ -1,42 +1,68 @@
-"""Compile the modules of an environment; its interpreter runs this file.
+"""The bytecode of an environment: where it lies, whose it is, and who else may use it.
 
-Whoever imports a module leaves bytecode beside it, which the next process runs in place
-of the module. So bytecode from builds and programs isn't kept: the same modules are
-compiled again here.
+Whoever imports a module leaves bytecode, which the next process runs in place of the
+module. So bytecode from builds and programs isn't kept: the same modules are compiled
+again by us. Builds write it to a folder apart, because they can't write to packages.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import py_compile
 import re
-import sys
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.environments import compile_modules
+from nox_buildstages.environments.listing import entry_of, load_listing
+from nox_buildstages.environments.own_files import copy_file
+from nox_buildstages.environments.packages import list_files, read_record
+from nox_buildstages.system.files import remove_tree
+from nox_buildstages.system.process import Command, helper_variables
+from nox_buildstages.value import replace
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.store.key import Ingredient
     from nox_buildstages.system.process import Runner
 
 CACHE = "__pycache__"
-"""The folder for bytecode, beside the modules."""
+"""The folder or link for bytecode, beside the modules."""
+
+BYTECODE_FOLDER = "bytecode"
+"""The folder in an environment for the bytecode of builds, to which the links lead."""
 
 _FILE = re.compile(
-    rf"(?P<folder>.*/){CACHE}/(?P<module>[^/]+?)\.(?P<tag>[^./]+)"
-    r"(\.opt-(?P<level>[12]))?\.pyc"
+    rf"(?P<folder>.*?/)(?P<cache>{CACHE}/)?"
+    r"(?P<module>[^/]+?)\.(?P<tag>[^./]+)(\.opt-(?P<level>[12]))?\.pyc(?P<end>\.\d+)?"
 )
-_LEFTOVER = re.compile(rf".*/{CACHE}/[^/]+\.pyc\.\d+")
-"""The name of a file that Python was writing when it was killed."""
 
 
 def is_bytecode(name: str) -> bool:
     """Whether Python gives such a path to bytecode, or to an unfinished file of it."""
-    return bool(_FILE.fullmatch(name) or _LEFTOVER.fullmatch(name))
+    match = _FILE.fullmatch(name)
+    is_apart = name.startswith(f"{BYTECODE_FOLDER}/")
+    return match is not None and (is_apart or match["cache"] is not None)
+
+
+def separate_bytecode(environment: Environment) -> None:
+    """Link the folders for bytecode to a folder that builds may write to.
+
+    Older bytecode of a package that was installed again is removed: the new modules may
+    have the same size and time.
+    """
+    location = environment.location
+    top = location / BYTECODE_FOLDER
+    top.mkdir(exist_ok=True)
+    for folder in sorted({*_module_folders(environment)}):
+        link = f"{location}/{folder}/{CACHE}"
+        if not os.path.lexists(link):
+            remove_tree(top / folder)
+            top.joinpath(folder).mkdir(parents=True)
+            up = "../" * (folder.count("/") + 1)
+            os.symlink(f"{up}{BYTECODE_FOLDER}/{folder}", link)  # noqa: PTH211 - many
 
 
 def renew_bytecode(
@@ -46,40 +72,69 @@ def renew_bytecode(
 
     Without module, or of another interpreter, it is removed.
     """
-    from nox_buildstages.system.process import Command, helper_variables  # noqa: PLC0415 - the script runs alone
-
     location, modules = environment.location, list[str]()
     for name in names:
         path = location / name
         with suppress(OSError):  # a build that still runs may have removed it
             path.unlink()
         match = _FILE.fullmatch(name)
-        if match is not None:
-            source = location / f"{match['folder']}{match['module']}.py"
+        if match is not None and match["end"] is None:
+            folder = match["folder"].removeprefix(f"{BYTECODE_FOLDER}/")
+            source = location / folder / f"{match['module']}.py"
             modules += [str(source), str(path), match["level"] or "0"]
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+    if not modules:
+        return
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", errors="surrogateescape"
+    ) as file:
         file.write("\0".join(modules))
         file.flush()
-        python = (str(environment.python), "-I", "-S", "-B")
+        options = ("-I", "-S", "-B", compile_modules.__file__, file.name)
         env = helper_variables(os.environ)
-        runner(Command(argv=(*python, __file__, file.name), env=env))
+        runner(Command(argv=(str(environment.python), *options), env=env))
 
 
-def main(words: list[str]) -> None:
-    """Compile modules, each a path, a path for the bytecode and a level."""
-    for source, path, text in zip(words[::3], words[1::3], words[2::3], strict=True):
-        level = int(text)
-        wanted = importlib.util.cache_from_source(source, optimization=level or "")
-        if path == wanted and Path(source).is_file():
-            with suppress(OSError, ValueError, py_compile.PyCompileError):
-                py_compile.compile(
-                    source,
-                    path,
-                    doraise=True,
-                    optimize=level,
-                    invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP,
-                )
+def share_bytecode(
+    environment: Environment, names: Collection[str], wanted: Mapping[str, Ingredient]
+) -> None:
+    """Give new packages the bytecode that their wheels have in environments beside.
+
+    Python compiles a module at the first import in an environment: torch's take longer
+    than the installation. Only noted bytecode is taken, which is our own.
+    """
+    left, listed = set(names), list_files(environment)
+    for location in sorted(environment.location.parent.iterdir()):
+        other = replace(environment, location=location)
+        record = {} if other == environment else read_record(location)
+        same = [
+            name
+            for name in left
+            if name in listed
+            and name in record
+            and record[name][0] == wanted[name].sha256
+        ]
+        noted = load_listing(other) if same else None
+        entries = {} if noted is None else noted.entries
+        for name in same if entries else ():
+            modules = (path for path in listed[name] if path.endswith(".py"))
+            for folder in {path.rpartition("/")[0] for path in modules}:
+                cache = f"{folder}/{CACHE}"
+                with suppress(OSError):  # nobody imported a module of the folder
+                    source = location / cache
+                    top = source.resolve().relative_to(location.resolve()).as_posix()
+                    files = [*source.iterdir()]
+                    target = environment.location / cache
+                    target.mkdir(exist_ok=True)
+                    for file in files:
+                        entry = entries.get(f"{top}/{file.name}")
+                        if entry == entry_of(str(file.resolve())):
+                            copy_file(str(file), str(target / file.name))
+                            left.discard(name)
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).read_text(encoding="utf-8").split("\0"))
+def _module_folders(environment: Environment) -> Iterable[str]:
+    """Yield the folders of the modules of all packages."""
+    for files in list_files(environment).values():
+        for path in files:
+            if path.endswith(".py") and not path.startswith(("..", "/")):
+                yield path.rpartition("/")[0]

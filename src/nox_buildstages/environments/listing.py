@@ -74,7 +74,7 @@ def list_entries(location: Path) -> dict[str, Entry]:
                     found[f"{name}/"] = f"{status.st_mode:o}"
                     folders.append(f"{name}/")
                 elif not is_folder and (folder or not _NOTE.fullmatch(name)):
-                    found[name] = _make_entry(entry, status)
+                    found[name] = _make_entry(entry.path, status)
     return found
 
 
@@ -82,7 +82,7 @@ def list_notes(location: Path) -> dict[str, Entry]:
     """Return our own notes at the top of an environment."""
     with os.scandir(location) as entries:
         return {
-            it.name: _make_entry(it, it.stat(follow_symlinks=False))
+            it.name: entry_of(it.path)
             for it in entries
             if _NOTE.fullmatch(it.name) and not it.is_dir(follow_symlinks=False)
         }
@@ -163,13 +163,19 @@ def find_changes(
     return changes
 
 
-def _make_entry(entry: os.DirEntry[str], status: os.stat_result) -> Entry:
+def entry_of(path: str) -> Entry:
+    """Return the entry of a file or link."""
+    return _make_entry(path, os.lstat(path))
+
+
+def _make_entry(path: str, status: os.stat_result) -> Entry:
     if not stat.S_ISLNK(status.st_mode):
         return f"{status.st_mode:o} {_stamp(status)}"
-    found = f"{status.st_mode:o} {os.readlink(entry.path)}"  # noqa: PTH115 - quick
-    if "site-packages" in entry.path:  # with UV_LINK_MODE=symlink, to uv's cache
+    found = f"{status.st_mode:o} {os.readlink(path)}"  # noqa: PTH115 - many
+    if "site-packages" in path:  # with UV_LINK_MODE=symlink, to uv's cache
         with suppress(OSError):
-            found += f" {_stamp(entry.stat())}"
+            status = os.stat(path)  # noqa: PTH116 - many
+            found += f" {_stamp(status)}" * stat.S_ISREG(status.st_mode)
     return found
 
 

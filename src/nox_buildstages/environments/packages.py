@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from base64 import urlsafe_b64encode
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, canonicalize_version
@@ -26,7 +25,7 @@ from nox_buildstages.system.files import atomic_write, write_text
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from nox_buildstages.environments.environment import Environment
@@ -126,7 +125,7 @@ def find_differences(
 ) -> dict[str, str]:
     """Return the differences from a lock in words, by package."""
     installed = list_packages(environment)
-    record = _read_record(environment.location)
+    record = read_record(environment.location)
     old = {name: version for name, (version, _) in installed.items()}
     new = {name: ingredient.version for name, ingredient in wanted.items()}
     for name in old.keys() & new.keys():
@@ -169,7 +168,7 @@ def digest_packages(environment: Environment) -> str:
     """
     paths = (path for it in site_packages(environment) for path in it.iterdir())
     names = {path.name for path in paths} - {"__pycache__"}
-    return digest_json([_read_record(environment.location), sorted(names)])
+    return digest_json([read_record(environment.location), sorted(names)])
 
 
 def has_packages_record(environment: Environment) -> bool:
@@ -181,33 +180,6 @@ def forget_packages(environment: Environment) -> None:
     """Remove the record; every package will be installed again."""
     for name in (FILES_NOTE, IMPORTS_NOTE, _INSTALLATION_RECORD):
         environment.location.joinpath(name).unlink(missing_ok=True)
-
-
-def link_bytecode(
-    environment: Environment, names: Collection[str], wanted: Mapping[str, Ingredient]
-) -> None:
-    """Give new packages the bytecode that their wheels have in environments beside.
-
-    Python compiles a module at the first import in an environment: torch's take longer
-    than the installation. Bytecode names the time and size of its source, so Python
-    compiles again if the source differs. It replaces files, and never writes into them.
-    """
-    left, listed = set(names), list_files(environment)
-    for other in sorted(environment.location.parent.iterdir()):
-        record = {} if other == environment.location else _read_record(other)
-        for name in [it for it in left if it in record and it in listed]:
-            if record[name][0] != wanted[name].sha256:
-                continue
-            modules = (path for path in listed[name] if path.endswith(".py"))
-            for folder in {path.rpartition("/")[0] for path in modules}:
-                cached = f"{folder}/__pycache__"
-                with suppress(OSError):  # nobody imported a module of the folder
-                    files = [*other.joinpath(cached).iterdir()]
-                    left.discard(name)
-                    target = environment.location / cached
-                    target.mkdir(exist_ok=True)
-                    for file in files:
-                        target.joinpath(file.name).hardlink_to(file)
 
 
 def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
@@ -231,7 +203,8 @@ def write_direct_url(environment: Environment, name: str, folder: Path) -> None:
                 csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def _read_record(location: Path) -> dict[str, list[str]]:
+def read_record(location: Path) -> dict[str, list[str]]:
+    """Return the wheel of each package, and a digest of its list of files."""
     pair = reader.list_of(reader.text)
     path = location / _INSTALLATION_RECORD
     found = find_json(path, reader.mapping_of(pair)) or {}

@@ -13,7 +13,12 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments.bytecode import CACHE, is_bytecode, renew_bytecode
+from nox_buildstages.environments.bytecode import (
+    BYTECODE_FOLDER,
+    CACHE,
+    is_bytecode,
+    renew_bytecode,
+)
 from nox_buildstages.environments.environment import hide_system_packages
 from nox_buildstages.environments.listing import (
     OWN_FOLDERS,
@@ -28,6 +33,7 @@ from nox_buildstages.environments.listing import (
     save_listing,
     take_listing,
 )
+from nox_buildstages.environments.own_files import copy_file
 from nox_buildstages.environments.packages import (
     FILES_NOTE,
     difference_error,
@@ -56,21 +62,21 @@ def copy_environment(environment: Environment) -> Iterator[Environment]:
     environment: wheels don't know the path. No file is a link to uv's cache.
     """
     location = environment.location
-    copy, skipped = location / PRIVATE_FOLDER, {*OWN_FOLDERS, "lib"}
+    copy, skipped = location / PRIVATE_FOLDER, {*OWN_FOLDERS, BYTECODE_FOLDER, "lib"}
     try:
         shutil.copytree(
             location,
             copy,
             symlinks=True,
             ignore=lambda folder, _: skipped if folder == str(location) else (),
-            copy_function=_copy_file,
+            copy_function=copy_file,
         )
         # With UV_LINK_MODE=symlink, packages are links.
         shutil.copytree(
             location / "lib",
             copy / "lib",
             ignore_dangling_symlinks=True,
-            copy_function=_copy_file,
+            copy_function=copy_file,
         )
         private = replace(
             environment,
@@ -229,21 +235,6 @@ def restore_files(
         report(f"{location} showed the packages of the system; they are hidden now")
 
 
-def _copy_file(source: str, target: str) -> None:
-    """Copy a file with mode and times.
-
-    The copy shares the blocks of the file if the file system supports this.
-    """
-    try:
-        with open(source, "rb") as old, open(target, "wb") as new:  # noqa: PTH123 - fast
-            left = os.fstat(old.fileno()).st_size
-            while left > 0:
-                left -= os.copy_file_range(old.fileno(), new.fileno(), left) or left
-        shutil.copystat(source, target)
-    except OSError:  # an old kernel, or an unusual file system
-        shutil.copy2(source, target)
-
-
 def _describe(changes: Mapping[str, str]) -> list[str]:
     """Return changes in words; a folder only if nothing in it has changed."""
     names = sorted(changes)
@@ -259,12 +250,13 @@ def _split_bytecode(
 ) -> tuple[dict[str, str], list[str]]:
     """Return changes without those of imports, and the paths of new bytecode.
 
-    Imports add bytecode, and folders for it. Bytecode that is missing is no change.
+    Imports add and replace bytecode, and add folders for it. Bytecode that is missing
+    is no change.
     """
     changes, bytecode = {}, []
     for name, change in found.items():
-        if is_bytecode(name) and change != "changed":
-            bytecode += [name] if change == "added" else []
+        if is_bytecode(name):
+            bytecode += [name] if change != "removed" else []
         elif not (name.endswith(f"/{CACHE}/") and change == "added"):
             changes[name] = change
     return changes, bytecode
@@ -313,7 +305,7 @@ def _undo(
     for name, change in sorted(changes.items(), key=lambda it: it[::-1]):
         path, old = location / name, before.entries.get(name, "")
         mode = mode_of(old)
-        if change == "added" or is_bytecode(name):
+        if change == "added" or is_bytecode(name) or name.endswith(f"/{CACHE}"):
             remove_tree(path)
             with suppress(OSError):  # a folder, or bytecode that isn't there
                 path.unlink()

@@ -16,12 +16,12 @@ import tomli_w
 
 from nox_buildstages import reader
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
+from nox_buildstages.environments.bytecode import separate_bytecode, share_bytecode
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
     IMPORTS_NOTE,
     check_packages,
     find_differences,
-    link_bytecode,
     list_files,
     list_packages,
     record_packages,
@@ -77,12 +77,18 @@ class Syncer(Value):
     """Returns the answer of ``find_default_index``, perhaps a remembered one."""
 
     def sync(
-        self, environment: Environment, wanted: Mapping[str, Ingredient], lock: Path
+        self,
+        environment: Environment,
+        wanted: Mapping[str, Ingredient],
+        lock: Path,
+        *,
+        for_builds: bool = False,
     ) -> tuple[Overlap, ...]:
         """Install exactly the locked packages into an environment, and verify them.
 
         ``lock`` is a PEP 751 file of wheels, with the packages ``wanted`` for this
-        interpreter. Return where the packages disagree about a path.
+        interpreter. Builds get a folder for bytecode apart from the packages. Return
+        where the packages disagree about a path.
 
         Raises:
             HashMismatchError: A wheel differs from the locked wheel.
@@ -119,7 +125,9 @@ class Syncer(Value):
         write_text(environment.location / _OVERLAPS_NOTE, text)
         record_packages(environment, wanted)
         check_packages(environment, wanted, hint=hint)
-        link_bytecode(environment, stale & wanted.keys(), wanted)
+        if for_builds:
+            separate_bytecode(environment)
+        share_bytecode(environment, stale & wanted.keys(), wanted)
         return overlaps
 
     def create(self, location: Path, python: Path) -> None:

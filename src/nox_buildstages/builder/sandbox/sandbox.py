@@ -25,6 +25,9 @@ CutBy: TypeAlias = Literal["namespace", "seccomp", "on"]
 SWITCHED_OFF = "sandbox = false"
 """Why files aren't restricted if the table says so."""
 
+_TRUNCATION_VERSION = 3
+"""The version of Landlock that keeps builds from emptying files."""
+
 _SCOPES_VERSION = 6
 """The version of Landlock that keeps builds from abstract sockets, and from signals."""
 
@@ -53,6 +56,12 @@ class Sandbox(Value):
     def show(self, folder: Path) -> Sandbox:
         """Return a sandbox with a folder at the path of all builds, if possible."""
         return replace(self, moved=folder) if self.may_move else self
+
+    @property
+    def protects_files(self) -> bool:
+        """Whether the backend can't write to other files than its own, by any path."""
+        can_stop = self.may_move or self.landlock >= _TRUNCATION_VERSION
+        return can_stop and self.open_files != SWITCHED_OFF
 
     def restrict(self, rules: tuple[str, ...]) -> Sandbox:
         """Return a sandbox with rules for files, if the stage has any."""

@@ -85,7 +85,7 @@ def run_shell(workspace: Workspace) -> None:
         f"waiting for another run that builds {name}",
     )
     with occupy_environment(tools, job.environment), hold_key:
-        prepare_environment(context, stage.name, job.environment)
+        prepare_environment(context, stage, job.environment)
         if not job.environment.may_run():
             raise not_run(stage.name, name)
         session = _open_tree(job)
