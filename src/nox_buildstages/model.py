@@ -306,6 +306,7 @@ class Final(Value):
     groups: tuple[NormalizedName, ...] = ()
     imports: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
+    pass_env: tuple[str, ...] = ()  # variables for imports and checks
     project: NormalizedName | None = None  # None if the project isn't installed
     build_system: Mapping[str, Any] = field(default_factory=dict)
     """The table of the project, as written."""

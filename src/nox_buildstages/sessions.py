@@ -628,10 +628,10 @@ class _Adapter(Value):
                 hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
             )
 
-        def run(argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
+        def run(argv: Sequence[str], cwd: Path, *, env: Mapping[str, str]) -> None:
             is_there = Path.cwd() == cwd  # nox prints every change of the folder
             with nullcontext() if is_there else session.chdir(cwd):
-                session.run(*argv, external=True, log=log)
+                session.run(*argv, external=True, env=env, include_outer_env=False)
 
         was_made = is_complete(location)
         environment = Environment(

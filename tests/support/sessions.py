@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import logging
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -140,9 +141,11 @@ class Sessions:
             )
         )
 
-    def _run(self, argv: Sequence[str], cwd: Path, *, log: bool = True) -> None:
+    def _run(self, argv: Sequence[str], cwd: Path, *, env: Mapping[str, str]) -> None:
         self.programs.append(argv)
-        assert (cwd, log) == (self.project.folder, argv[0] != "python")
+        assert cwd == self.project.folder
+        # The project's variables are some of uv, nox-buildstages and others.
+        assert not [it for it in env if re.match("UV|PIP|NOX|VIRTUALENV_", it)]
 
 
 def run_session(

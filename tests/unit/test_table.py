@@ -107,6 +107,7 @@ def test_the_whole_table() -> None:
         project = false
         imports = ["flash_attn.ops"]
         checks = [["python", "-c", ""]]
+        pass-env = ["HF_TOKEN"]
 
         [[tool.nox-buildstages.stage]]
         name = "kernels"
@@ -138,6 +139,7 @@ def test_the_whole_table() -> None:
     assert [str(it) for it in project.final.requirements] == ["flash-attn", "models"]
     assert project.final.imports == ("flash_attn.ops",)
     assert project.final.checks == (("python", "-c", ""),)
+    assert project.final.pass_env == ("HF_TOKEN",)
     (stage,) = project.stages
     assert [it.name for it in stage.outputs] == ["flash-attn", "grouped-gemm"]
     assert stage.outputs[1].requirement.url == "git+https://host/x@main"

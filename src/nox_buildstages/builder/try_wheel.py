@@ -63,9 +63,9 @@ def try_wheel(
         write_text(lock, pylock.dump_pylock(pylock.make_pylock([package])))
         cache = store.folder / "interpreters" / "uv"
         with store.hold_lock("trial"):
-            refusal = syncer.install_apart(
-                lock, environment.python, prefix, cache=cache
-            )
+            # The environment's own would run files .pth of its packages.
+            python = environment.python.resolve()
+            refusal = syncer.install_apart(lock, python, prefix, cache=cache)
             for path in cache.iterdir() if cache.is_dir() else ():
                 if not path.name.startswith("interpreter"):  # takes long to ask
                     remove_tree(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
+from nox_buildstages.environments.environment import check_variables
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.environments.interpreter import identify_interpreter
 from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
@@ -71,13 +71,14 @@ def run_final(workspace: Workspace) -> str | None:
             record_files(environment)
     if (final.imports or final.checks) and not environment.may_run():
         return "--install-only: the environment is ready, nothing was checked"
+    variables = check_variables(environment, tools.run.outer, final.pass_env)
     works = False
     try:
         if final.imports:
             _check_imports(context, environment, again=options.check_again)
         for check in final.checks:
             with tools.run.step("check", place, command=shlex.join(check), prints=True):
-                environment.run(check, project.root)
+                environment.run(check, project.root, env=variables)
         works = True
     finally:
         _print_summary(context, entries)
@@ -213,13 +214,13 @@ def _check_imports(
 
 def _digest_import_inputs(context: BuildContext, environment: Environment) -> str:
     """Return a digest of what imports depend on, as far as it's known here."""
-    outer = context.tools.run.outer
+    outer, passed = context.tools.run.outer, context.project.final.pass_env
     return digest_json(
         [
             context.project.final.imports,
             digest_packages(environment),
             identify_interpreter(environment.python),
-            {name: outer[name] for name in outer if name.startswith("LD_")},
+            {it: outer[it] for it in outer if it.startswith("LD_") or it in passed},
         ]
     )
 
@@ -228,9 +229,9 @@ def _import_modules(context: BuildContext, environment: Environment) -> None:
     """Import the modules of the table; show their output."""
     tools, root = context.tools, context.project.root
     tools.run.report(f"importing {', '.join(context.project.final.imports)}")
-    path = os.pathsep.join((str(environment.bin), tools.run.outer.get("PATH", "")))
     argv = import_command(str(environment.python), context.project.final.imports)
-    env = {**tools.run.outer, "PATH": path}
+    passed = context.project.final.pass_env
+    env = check_variables(environment, tools.run.outer, passed)
     with tools.run.step(
         "import", context.place(FINAL), modules=context.project.final.imports
     ):

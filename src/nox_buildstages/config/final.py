@@ -250,4 +250,13 @@ FINAL: Mapping[str, Key] = {
         " in the folder of the `pyproject.toml`.",
         has_placeholders=True,
     ),
+    "pass-env": Key(
+        getters.list_of(getters.variable_name),
+        default=[],
+        type="list of names",
+        example='pass-env = ["HF_TOKEN"]',
+        text="Environment variables from outside that imports and checks see, beside"
+        " [those that they always"
+        " see](environment-variables.md#what-imports-and-checks-see).",
+    ),
 }

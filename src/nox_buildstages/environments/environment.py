@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
 from nox_buildstages.system.files import write_text
+from nox_buildstages.system.process import helper_variables
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 INSTALL_HINT = (
@@ -28,6 +30,16 @@ def _always() -> bool:
     return True
 
 
+_FOR_CHECKS = (
+    "TERM|COLORTERM|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|CI|LD_.+|XDG_CACHE_HOME"
+    "|(CUDA|NVIDIA|HIP|ROCR|HSA|ZE|NCCL|OMP|MKL|OPENBLAS)_.+|GPU_DEVICE_ORDINAL"
+    "|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|SSL_CERT_(DIR|FILE)|HF_HOME|TORCH_HOME"
+    "|PYTHON(DONTWRITEBYTECODE|HASHSEED|IOENCODING|PYCACHEPREFIX|UNBUFFERED|UTF8"
+    "|WARNINGS)"
+)
+"""Variables of programs in the runtime environment, as a pattern."""
+
+
 class Environment(Value):
     """A virtual environment."""
 
@@ -41,6 +53,23 @@ class Environment(Value):
     may_run: Callable[[], bool] = _always  # false with nox's ``--install-only``
     run: Callable[..., object] = _always
     """Runs a program in the environment, from a folder, and shows the output."""
+
+
+def check_variables(
+    environment: Environment, outer: Mapping[str, str], passed: Iterable[str]
+) -> dict[str, str]:
+    """Return the variables of imports and checks in the runtime environment.
+
+    These run code of all packages, also that of files ``.pth``. So they see no
+    variable that may be a secret, except those that the table passes.
+    """
+    path = os.pathsep.join(filter(None, (str(environment.bin), outer.get("PATH"))))
+    return {
+        **helper_variables(outer, _FOR_CHECKS),
+        **{name: outer[name] for name in passed if name in outer},
+        "PATH": path,
+        "VIRTUAL_ENV": str(environment.location),
+    }
 
 
 def is_complete(location: Path) -> bool:

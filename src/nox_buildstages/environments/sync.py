@@ -35,7 +35,7 @@ from nox_buildstages.indexes.url_secrets import (
 )
 from nox_buildstages.system.documents import find_json, read_toml
 from nox_buildstages.system.files import sha256_of, temporary_folder, write_text
-from nox_buildstages.system.process import Command
+from nox_buildstages.system.process import Command, helper_variables
 from nox_buildstages.value import Value, field, to_dict
 from nox_buildstages.wheels.overlaps import Overlap, find_overlaps
 
@@ -105,6 +105,7 @@ class Syncer(Value):
         environment.location.joinpath(IMPORTS_NOTE).unlink(missing_ok=True)
         surplus = sorted(stale - wanted.keys())
         present = stale & list_packages(environment).keys()
+        self._introduce(environment)
         removed = {
             path
             for name, paths in list_files(environment).items()
@@ -233,11 +234,13 @@ class Syncer(Value):
                 name = mismatch["name"]
                 part = environment.location / "pylock.alone.toml"
                 write_text(part, _lock_of_one(lock, name))
-                fresh_failure = self._run_uv(
-                    *("pip", "install", "--requirements", str(part.absolute())),
-                    *("--no-cache", "--no-deps", "--reinstall-package", name),
-                    *options,
-                )
+                with temporary_folder("nox-buildstages-") as cache:
+                    self._introduce(environment, "--cache-dir", str(cache))
+                    fresh_failure = self._run_uv(
+                        *("pip", "install", "--requirements", str(part.absolute())),
+                        *("--cache-dir", str(cache), "--no-deps"),
+                        *("--reinstall-package", name, *options),
+                    )
                 part.unlink()
                 if not fresh_failure:
                     left.remove(name)
@@ -311,6 +314,23 @@ class Syncer(Value):
             *("--no-compile-bytecode", "--cache-dir", str(cache)),
             *("--python", str(python), "--prefix", str(prefix), str(lock)),
         )
+
+    def _introduce(self, environment: Environment, *options: str) -> None:
+        """Let uv ask the interpreter of an environment, and keep the answer.
+
+        Files ``.pth`` of packages run then, which are other people's code, so they see
+        no login. Without packages there is no need.
+        """
+        if not list_packages(environment):
+            return
+        with temporary_folder("nox-buildstages-") as folder:
+            settings = self.indexes.download_settings()
+            settings = {it: settings[it] for it in settings if it == "cache-dir"}
+            outer = self.indexes.write_project(folder, settings)
+            env = helper_variables(outer, "UV_CACHE_DIR|UV_CONFIG_FILE|XDG_CACHE_HOME")
+            argv = (str(self.uv), "python", "find", "--no-project", *options)
+            argv = (*argv, str(environment.python))
+            self.runner(Command(argv=argv, cwd=folder, env=env))
 
     def _run_uv(self, *argv: str) -> str:
         """Run uv; return an empty string, or the error output if uv fails."""

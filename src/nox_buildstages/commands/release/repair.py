@@ -20,6 +20,7 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.backend_variables import EPOCH
 from nox_buildstages.builder.prepare import sync_environment
+from nox_buildstages.environments.environment import check_variables
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.environments.packages import list_files
 from nox_buildstages.errors import BuildStagesError, UsageError
@@ -170,7 +171,9 @@ def _import_modules(
     command = Command(
         argv=import_command(str(environment.python), modules),
         cwd=context.project.root,
-        env=context.tools.run.outer,
+        env=check_variables(
+            environment, context.tools.run.outer, context.project.final.pass_env
+        ),
     )
     completed = context.tools.runner(command)
     if completed.returncode:

@@ -270,7 +270,8 @@ class Resolver(Value):
 
     def _arguments(self, question: Question, scratch: Path) -> Iterator[str]:
         yield from (str(self.uv), "pip", "compile", "pyproject.toml", "--quiet")
-        python = self.target.python or self.python
+        # In an environment, it would run files .pth of the packages there.
+        python = (self.target.python or self.python).resolve()
         if self.target.python is None and self.target.version.endswith("t"):
             text = _FREE_THREADED.format(python=python)
             python = scratch / "python"
