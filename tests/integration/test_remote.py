@@ -18,7 +18,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from nox_buildstages.errors import BuildStagesError, UsageError
+from nox_buildstages.errors import BuildStagesError, UsageError, WheelError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe, digest_values, seal_values
 from nox_buildstages.store.memory import BuildMemory
@@ -119,6 +119,22 @@ def builder(tmp_path: Path, shared: Path) -> Machine:
 def reader(tmp_path: Path, shared: Path) -> Machine:
     """Return another machine, in another run of nox, that may not."""
     return Machine(root=tmp_path / "reader", url=str(shared), run="run-2")
+
+
+def test_a_wheel_that_cannot_be_installed_is_not_taken(
+    builder: Machine, reader: Machine
+) -> None:
+    """Whoever has put it there; the reason is shown, and the output is built."""
+
+    def refuse(_wheel: Path) -> None:
+        raise WheelError(problem="uv refuses to install it: too odd")
+
+    builder.build()
+    assert reader.remote().fetch(RECIPE, check=refuse) is None
+    assert reader.store.find(RECIPE.key) is None
+    (line,) = reader.said
+    assert "isn't used: uv refuses to install it: too odd; building it" in line
+    assert reader.fetch() is not None
 
 
 def record(shared: Path) -> Path:

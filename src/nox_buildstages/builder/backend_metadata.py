@@ -129,9 +129,11 @@ class BackendMetadata(Value):
 
     def _context_for(self, query: BackendQuery) -> BuildContext:
         interpreter = query.target.interpreter
+        is_own = interpreter == self.context.interpreter
         return replace(
             self.context,
             interpreter=interpreter,
+            environment=self.context.environment if is_own else None,
             locks={it: select_lock(query.locks[it], interpreter) for it in query.locks},
             logs=self.logs(query.target),
         )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.jobs.slots import JobPool
     from nox_buildstages.builder.sandbox.policy import SandboxPolicy
     from nox_buildstages.config.graph import Graph
+    from nox_buildstages.environments.environment import Environment
     from nox_buildstages.environments.sync import Syncer
     from nox_buildstages.lock.files.lockfile import LockedOutput, Pin
     from nox_buildstages.lock.files.selection import SelectedLock
@@ -100,6 +101,8 @@ class BuildContext(Value, eq=False):
     tools: Tools
     locks: Mapping[str, SelectedLock]
     logs: Path
+    environment: Environment | None = None
+    """An environment of the interpreter, in which wheels of others are tried."""
     delivered: Mapping[str, str] = field(default_factory=dict)
     """The keys of the wheels in the wheelhouse, by project."""
 
@@ -207,10 +210,30 @@ class BuildContext(Value, eq=False):
         """
         wheel, remote = self.find_wheel(recipe), self.tools.remote
         if wheel is None and remote is not None:
-            wheel = remote.fetch(recipe)
+            wheel = remote.fetch(recipe, check=self._check_fetched)
             if wheel is not None:
                 self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel
+
+    def _check_fetched(self, path: Path) -> None:
+        """Check a wheel that another machine has built.
+
+        Raises:
+            WheelError: The wheel isn't valid, or can't be installed.
+        """
+        from nox_buildstages.builder.try_wheel import try_wheel  # noqa: PLC0415 - few have a remote store
+        from nox_buildstages.wheels.wheel import read_wheel, verify_record  # noqa: PLC0415
+
+        verify_record(path)
+        wheel, tools = read_wheel(path), self.tools
+        if self.environment is not None:
+            try_wheel(
+                wheel,
+                self.environment,
+                syncer=tools.syncer,
+                store=tools.store,
+                scratch=path.parent / "trial",
+            )
 
     def stages_in(self, name: str) -> tuple[str, ...]:
         """Return the stages whose wheels are in an environment, each once."""

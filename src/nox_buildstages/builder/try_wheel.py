@@ -109,7 +109,11 @@ def _check_installation(
         )
     listed = list_files(installed)[wheel.name]
     location = environment.location
-    replaced = [path for path in listed if os.path.lexists(location / path)]
+    replaced = [
+        path
+        for path in listed
+        if path == "pyvenv.cfg" or os.path.lexists(location / path)
+    ]
     if replaced:
         owned = set().union(*list_files(environment).values())
         for path in replaced:

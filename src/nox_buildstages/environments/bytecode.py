@@ -1,4 +1,4 @@
-"""The bytecode of an environment: where it lies, whose it is, and who else may use it.
+"""The bytecode of an environment: its folder, its authors, and environments to share.
 
 Whoever imports a module leaves bytecode, which the next process runs in place of the
 module. So bytecode from builds and programs isn't kept: the same modules are compiled

@@ -18,6 +18,7 @@ from nox_buildstages.errors import (
     BuildStagesError,
     RemoteStoreUnreachableError,
     UsageError,
+    WheelError,
 )
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.model import RemoteStore
@@ -97,11 +98,14 @@ class Remote(Value):
                 return None if record is None else self._load(recipe, record)
         return None
 
-    def fetch(self, recipe: Recipe) -> StoredWheel | None:
+    def fetch(
+        self, recipe: Recipe, *, check: Callable[[Path], object] = str
+    ) -> StoredWheel | None:
         """Copy the wheel of a recipe into the local store, and return the copy.
 
-        A damaged wheel, or another recipe's, counts as missing. If several processes
-        want the same wheel, only the first process fetches.
+        A damaged wheel, or another recipe's, counts as missing, and so does a wheel for
+        which ``check`` raises a WheelError. If several processes want the same wheel,
+        only the first process fetches.
         """
         with self.store.hold_lock(recipe.key):
             wheel = self.store.find(recipe.key)
@@ -113,10 +117,15 @@ class Remote(Value):
                 if record is None:
                     return None
                 remote = self._load(recipe, record)
-                wheel = None if remote is None else self._copy(remote, recipe)
+                problem = "is damaged"
+                try:
+                    if remote is not None:
+                        wheel = self._copy(remote, recipe, check)
+                except WheelError as error:
+                    problem = f"isn't used: {error.problem}"
                 if wheel is None:
                     self.report(
-                        f"the wheel of {recipe.name} in the remote store is damaged;"
+                        f"the wheel of {recipe.name} in the remote store {problem};"
                         " building it"
                     )
                 else:
@@ -151,7 +160,9 @@ class Remote(Value):
             target = f"{redact(self.declared.url)} in {_seconds(started)}"
             self.report(f"put {wheel.path.name} into {target}")
 
-    def _copy(self, remote: StoredWheel, recipe: Recipe) -> StoredWheel | None:
+    def _copy(
+        self, remote: StoredWheel, recipe: Recipe, check: Callable[[Path], object]
+    ) -> StoredWheel | None:
         """Copy a wheel into the local store; None unless the hash is the record's."""
         folder = self.store.folder / "builds"
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +179,7 @@ class Remote(Value):
             )
             if not is_same:
                 return None
+            check(wheel)
             return self.store.put(
                 recipe,
                 wheel,

@@ -202,6 +202,7 @@ class Workspace(Value):
             tools=self.tools,
             locks=locks,
             logs=self.wheelhouse.logs,
+            environment=self.environment,
         )
 
     def use_store(self) -> None:
