@@ -105,6 +105,13 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *arguments, env=COMPILED)
 
 
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Read damaged and hostile inputs; ``-- --minutes 15`` does so for longer."""
+    _install_wheel(session, *_group("tests"))
+    session.run("python", "tests/fuzz.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and workflows; ``-- --fix`` fixes what ruff can fix."""

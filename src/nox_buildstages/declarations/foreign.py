@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages import reader
 from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared, as_table
 from nox_buildstages.declarations.pdm import read_pdm
 from nox_buildstages.declarations.pixi import read_pixi
 from nox_buildstages.declarations.poetry import read_poetry
 from nox_buildstages.declarations.requirements_txt import read_requirements_txt
 from nox_buildstages.declarations.setuptools import merge, read_dynamic, read_setup_cfg
+from nox_buildstages.system.documents import read_toml
+from nox_buildstages.system.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,8 +89,7 @@ def _read_tables(
     if "pixi" in tools:
         yield read_pixi(as_table(tools["pixi"]), origin="[tool.pixi]")
     elif (root / "pixi.toml").is_file():
-        table = reader.parse_toml(_read(root / "pixi.toml"))
-        yield read_pixi(table, origin="pixi.toml")
+        yield read_pixi(read_toml(root / "pixi.toml"), origin="pixi.toml")
     dynamic = as_table(as_table(tools.get("setuptools")).get("dynamic"))
     if "dependencies" in own.get("dynamic", ()) and dynamic:
         yield read_dynamic(dynamic, lambda name: _read(root / name), variables)
@@ -98,4 +98,4 @@ def _read_tables(
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    return read_text(path, errors="replace")

@@ -135,6 +135,62 @@ def _read_event(table: reader.Table) -> Event:
         state=table.get("state", reader.text),
         time=table.get("time", reader.seconds, 0.0),
         process=table.get("process", reader.integer, 0),
-        facts=table.get("facts", reader.mapping_of(reader.plain), {}),
+        facts=table.get("facts", _read_facts, {}),
         **texts,
     )
+
+
+def _read_memory(value: object) -> Mapping[str, Any]:
+    table = reader.Table(value)
+    for name in ("process", "build", "jobs"):
+        table.get(name, reader.count)
+    return reader.plain(table.content)
+
+
+def _read_compiled(value: object) -> Mapping[str, Any]:
+    table = reader.Table(value)
+    return {
+        "file": table.get("file", reader.text),
+        "seconds": table.get("seconds", reader.seconds),
+        "memory": table.get("memory", reader.nullable(reader.count), None),
+        "architectures": table.get("architectures", _LIST, ()),
+    }
+
+
+def _read_compared(value: object) -> Mapping[str, Any]:
+    table = reader.Table(value)
+    table.get("key", reader.text)
+    for name, shape in _COMPARED.items():
+        table.get(name, reader.nullable(shape), None)
+    return reader.plain(table.content)
+
+
+_LIST = reader.list_of(reader.text)
+_COMPARED: Mapping[str, reader.Shape[object]] = {
+    "seconds": reader.seconds,
+    "size": reader.count,
+    "built": reader.seconds,
+}
+_FACTS: Mapping[str, reader.Shape[object]] = {
+    **dict.fromkeys(("command", "host", "problem", "log", "path", "hits"), reader.text),
+    **dict.fromkeys(("reason", "key", "sha256"), reader.text),
+    **dict.fromkeys(("sessions", "requires", "reasons", "message", "modules"), _LIST),
+    **dict.fromkeys(("jobs", "size", "packages", "checks", "imports"), reader.count),
+    **dict.fromkeys(("files", "cores", "jobs_used"), reader.count),
+    **dict.fromkeys(("seconds", "expected", "files_seconds"), reader.seconds),
+    "installed": reader.mapping_of(reader.text),
+    "versions": reader.mapping_of(reader.mapping_of(reader.text)),
+    "memory": _read_memory,
+    "slowest": reader.list_of(_read_compiled),
+    "compared": _read_compared,
+}
+"""The facts that readers calculate with; others may be any value."""
+
+
+def _read_facts(value: object) -> dict[str, Any]:
+    table = reader.Table(value)
+    return {
+        name: table.get(name, _FACTS.get(name, reader.plain))
+        for name, it in table.content.items()
+        if it is not None
+    }

@@ -194,7 +194,10 @@ def _describe_runtime(events: Sequence[Event]) -> Iterator[tuple[str, bool]]:
             packages = count(event.facts.get("packages", 0), "package")
             yield f"runtime: {packages}", event.state == ENDED
         if event.step == "import":
-            yield f"imports: {len(event.facts['modules'])}", event.state == ENDED
+            yield (
+                f"imports: {len(event.facts.get('modules', ()))}",
+                event.state == ENDED,
+            )
     checks = [it for it in events if it.step == "check"]
     if checks:
         works = all(it.state == ENDED for it in checks)

@@ -108,13 +108,18 @@ def read_identity(tree: Path) -> Identity:
 
 
 def computes_version(tree: Path) -> bool:
-    """Whether code decides the version of a source tree whenever it is built."""
-    project = _get_table(_read_pyproject(tree), "project") or {}
-    return (
-        (tree / "setup.py").is_file()
-        or bool(read_build_system(tree).backend_path)
-        or "version" in _get_strings(project, "dynamic")
-    )
+    """Whether code decides the version of a source tree whenever it is built.
+
+    Raises:
+        SourceError: The pyproject.toml is invalid.
+    """
+    if (tree / "setup.py").is_file() or read_build_system(tree).backend_path:
+        return True
+    try:
+        project = _get_table(_read_pyproject(tree), "project") or {}
+        return "version" in _get_strings(project, "dynamic")
+    except ValueError as error:
+        raise _invalid(tree, error) from error
 
 
 def read_sdist_metadata(tree: Path) -> Metadata | None:

@@ -1,0 +1,769 @@
+"""Inputs that others can have touched, and the code that reads them.
+
+Each kind has sound inputs, which are changed in structure (a value of another kind, a
+key that is missing) or as bytes (a part that is missing, twice, or something else).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import tomli_w
+from hypothesis import strategies as st
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+from nox_buildstages.builder.compilers import ninja_log
+from nox_buildstages.builder.diagnosis.diagnose import diagnose
+from nox_buildstages.builder.diagnosis.situation import Situation
+from nox_buildstages.commands.shell.changes import load_made
+from nox_buildstages.config.cells import arrange_cells
+from nox_buildstages.config.lines import find_lines
+from nox_buildstages.config.project import read_cells
+from nox_buildstages.config.table import PACKAGE, STAGE, TOP
+from nox_buildstages.declarations.documents import read_document
+from nox_buildstages.declarations.foreign import read_foreign
+from nox_buildstages.declarations.uv_keys import find_idle_keys
+from nox_buildstages.declarations.uv_lock import UvLock
+from nox_buildstages.environments.environment import Environment
+from nox_buildstages.environments.packages import find_differences
+from nox_buildstages.environments.sync import read_overlaps
+from nox_buildstages.errors import BuildStagesError, DeclarationError
+from nox_buildstages.lock.files.document import dump_lock, load_lock
+from nox_buildstages.lock.files.selection import select_lock
+from nox_buildstages.reader import UnreadableError, parse_toml
+from nox_buildstages.run.board import draw_board, draw_line
+from nox_buildstages.run.ci import fold
+from nox_buildstages.run.failure import describe_stop
+from nox_buildstages.run.journal import Journal
+from nox_buildstages.run.log_progress import count_steps, measure_progress
+from nox_buildstages.run.state import fold_events
+from nox_buildstages.run.summary import render_summary, summarize, summary_markdown
+from nox_buildstages.sources.archives import FAILURES, unpack_archive
+from nox_buildstages.sources.metadata import (
+    computes_version,
+    read_build_system,
+    read_identity,
+    read_static_metadata,
+)
+from nox_buildstages.store.build_dir import BuildDirectory
+from nox_buildstages.store.compiled import parse_compiled
+from nox_buildstages.store.key import Ingredient, Recipe, describe_changes
+from nox_buildstages.store.listing import read_list
+from nox_buildstages.store.store import Store, load_record
+from nox_buildstages.value import Value
+from nox_buildstages.wheelhouse.manifest import format_manifest, parse_manifest
+from nox_buildstages.wheels.compare import compare_wheels
+from nox_buildstages.wheels.wheel import (
+    compiled_members,
+    installed_files,
+    read_wheel,
+    verify_record,
+)
+from support.packages import make_sdist, make_wheel
+from support.targets import interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Read: TypeAlias = "Callable[[bytes, Path], object]"
+"""Reads an input, with a scratch folder of its own."""
+
+EXPECTED = (BuildStagesError, UnreadableError)
+"""What reading raises for an input that can't be read; all else is a bug."""
+
+SHA = "ab" * 32
+
+
+class Kind(Value):
+    """A kind of input."""
+
+    name: str
+    format: str  # toml, json, jsonl or empty
+    seeds: tuple[bytes, ...]
+    read: Read
+
+
+# Strategies --------------------------------------------------------------------------
+
+_DEEP: Any = []
+for _ in range(200):
+    _DEEP = [_DEEP]
+
+STRANGE: tuple[Any, ...] = (
+    *(True, False, 0, 5, -1, 2**63, 2**70, 1.5, 1e300, float("nan"), float("inf")),
+    *("", " ", "x", "\0", "a\nb", "\x1b[2J", "../x", "/", "é", "\u202e", "x" * 5000),
+    *("{arch}", "{nope}", "3.11", "1.0", "!!", "x @ http://[::1", "file:///x"),
+    *("x; python_version > '3'", "x; " + "(" * 200, "(" * 500, "git+https://h/x@y"),
+    *([], {}, [[]], [{}], {"a": {}}, ["x", 1], {"": ""}, _DEEP),
+)
+_ONLY_JSON: tuple[Any, ...] = (None, "\ud800")
+_ONLY_TOML: tuple[Any, ...] = (
+    dt.date(1979, 5, 27),
+    dt.time(7, 32),
+    dt.datetime(1979, 5, 27, tzinfo=dt.timezone.utc),
+)
+TOKENS = (
+    *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\r\n", b"[" * 3000, b'"', b"'''", b"{", b"}"),
+    *(b"::error::x\n", b"\x1b[2J", b"9" * 5000, b"NaN", b"a." * 300, b"=", b",", b"\t"),
+    *(b"error: ", b"Traceback (most recent call last):\n", b"../", b"x" * 20_000),
+)
+
+
+@dataclass
+class Changer:
+    """Changes a parsed document in place."""
+
+    draw: Any
+    strange: tuple[Any, ...]
+
+    def change(self, document: Any) -> None:  # noqa: ANN401 - JSON or TOML
+        """Replace, remove, rename or repeat one value."""
+        holder = document
+        while True:
+            if not holder:
+                return
+            keys = [*holder] if isinstance(holder, dict) else [*range(len(holder))]
+            key = self.draw(st.sampled_from(keys))
+            inner = holder[key]
+            if not (isinstance(inner, (dict, list)) and inner and self.draw(_deeper)):
+                break
+            holder = inner
+        action = self.draw(st.sampled_from(("replace", "replace", "remove", "add")))
+        value = deepcopy(self.draw(st.sampled_from(self.strange)))
+        if action == "replace":
+            holder[key] = value
+        elif action == "remove":
+            del holder[key]
+        elif isinstance(holder, dict):
+            holder[self.draw(st.sampled_from(("x", "", "a.b", "\x1b")))] = value
+        else:
+            holder.append(value)
+
+
+_deeper = st.sampled_from((True, True, True, True, False))
+
+
+@st.composite
+def structured(draw: Any, kind: Kind) -> bytes:  # noqa: ANN401 - Hypothesis's own
+    """Draw an input with changes of its structure."""
+    seed = draw(st.sampled_from(kind.seeds))
+    count = draw(st.integers(1, 3))
+    if kind.format == "toml":
+        document = parse_toml(seed)
+        changer = Changer(draw, (*STRANGE, *_ONLY_TOML))
+        for _ in range(count):
+            changer.change(document)
+        return tomli_w.dumps(document).encode("utf-8", "surrogatepass")
+    changer = Changer(draw, (*STRANGE, *_ONLY_JSON))
+    lines = seed.splitlines() if kind.format == "jsonl" else [seed]
+    found = []
+    for line in lines:
+        document = json.loads(line)
+        for _ in range(count):
+            changer.change(document)
+        found.append(json.dumps(document).encode())
+    return b"\n".join((*found, b""))
+
+
+@st.composite
+def damaged(draw: Any, kind: Kind) -> bytes:  # noqa: ANN401 - Hypothesis's own
+    """Draw an input with changes of its bytes."""
+    content: bytes = draw(st.sampled_from(kind.seeds))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.sampled_from((0, 1, 2, 9, 80, 9999))))
+        part = content[start:end]
+        new = draw(
+            st.one_of(
+                st.just(b""),
+                st.just(part + part),
+                st.sampled_from(TOKENS),
+                st.binary(max_size=8),
+            )
+        )
+        content = content[:start] + new + content[end:]
+    return content
+
+
+def inputs(kind: Kind) -> st.SearchStrategy[bytes]:
+    """Return the strategy for a kind."""
+    changed = [damaged(kind)] + ([structured(kind)] * 3 if kind.format else [])
+    return st.one_of(*changed)
+
+
+# Readers -----------------------------------------------------------------------------
+
+
+def _read_table(content: bytes, scratch: Path) -> None:
+    path = scratch / "pyproject.toml"
+    path.write_bytes(content)
+    try:
+        document = read_document(path)
+        cells = arrange_cells(
+            read_cells(document, pyproject=path, may_lack_stages=True)
+        )
+        for project in cells.projects:
+            [*find_idle_keys(project.uv)]
+        (scratch / "requirements.txt").write_text("a==1\n", "utf-8")
+        read_foreign(document, scratch, {})
+    except DeclarationError as error:
+        [*error.lines(colour=True)]
+        with suppress(UnreadableError):
+            find_lines(content.decode("utf-8", "replace"))
+        raise
+
+
+def _read_lock(content: bytes, scratch: Path) -> None:
+    del scratch
+    lock = load_lock(content.decode("utf-8", "replace"), name="kernels")
+    dump_lock(lock)
+    select_lock(lock, interpreter())
+
+
+def _read_uv_lock(content: bytes, scratch: Path) -> None:
+    path = scratch / "uv.lock"
+    path.write_bytes(content)
+    # Locking prints why the file isn't used.
+    with suppress(AttributeError, LookupError, TypeError, ValueError):
+        UvLock.read(path).select([Requirement("a")], default_environment())
+
+
+def _read_record(content: bytes, scratch: Path) -> None:
+    wheel = load_record(content, scratch)
+    if wheel is not None:
+        describe_changes(wheel.recipe, RECIPE)
+        repr((wheel.compiled, wheel.facts, wheel.key, wheel.to_build()))
+
+
+def _read_manifest(content: bytes, scratch: Path) -> None:
+    del scratch
+    manifest = parse_manifest(content)
+    format_manifest(manifest)
+    [*manifest.files()]
+
+
+def _read_notes(content: bytes, scratch: Path) -> None:
+    store = Store(scratch)
+    build_dir = BuildDirectory(scratch)
+    environment = Environment(location=scratch, bin=scratch, python=scratch)
+    packages = scratch / "lib/python3.11/site-packages/a-1.dist-info"
+    for name in (
+        *("state.json", "failed.json", "made.json", "memory", "compiled", "stop"),
+        *("lists/wheels.json", "nox-buildstages.json", "nox-buildstages-overlaps.json"),
+    ):
+        path = scratch / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(content)
+    packages.mkdir(parents=True)
+    build_dir.partial_build(scratch)
+    build_dir.failed_build()
+    build_dir.shorten()("/x/y")
+    build_dir.read_memory(1)
+    load_made(build_dir.made)
+    read_list(store)
+    read_overlaps(environment)
+    wanted = {"a": Ingredient(version="1", sha256=SHA)}
+    find_differences(environment, wanted)
+
+
+def _read_journal(content: bytes, scratch: Path) -> None:
+    path = scratch / "journal"
+    path.write_bytes(content)
+    events = Journal(path).events()
+    state = fold_events(events)
+    draw_board(state, 2000.0, columns=80, colour=True)
+    draw_line(state, 2000.0, columns=80, process=7)
+    entries = [
+        {**it.facts, "name": it.output, "stage": it.stage, "status": it.state}
+        for it in events
+        if it.step == "output"
+    ]
+    summary = summarize(entries, events, now=2000.0)
+    [*render_summary(summary, colour=True), *summary_markdown(summary)]
+    describe_stop(events, "nox", now=2000.0)
+
+
+def _read_wheel(content: bytes, scratch: Path) -> None:
+    path = scratch / "a-1.0-py3-none-any.whl"
+    path.write_bytes(content)
+    for read in (read_wheel, verify_record, installed_files, compiled_members):
+        read(path)
+    compare_wheels(path, path)
+
+
+def _read_sdist(content: bytes, scratch: Path) -> None:
+    path = scratch / ("a-1.0.zip" if content[:2] == b"PK" else "a-1.0.tar.gz")
+    path.write_bytes(content)
+    target = scratch / "out"
+    target.mkdir()
+    try:
+        unpack_archive(path, target)
+    except FAILURES as error:  # which callers expect
+        raise UnreadableError(str(error)) from error
+    tree = next((it for it in target.iterdir() if it.is_dir()), target)
+    _read_tree(tree)
+
+
+def _read_tree(tree: Path) -> None:
+    for read in (read_identity, read_static_metadata, computes_version):
+        with suppress(BuildStagesError):
+            read(tree)
+    read_build_system(tree)
+
+
+def _read_source_table(content: bytes, scratch: Path) -> None:
+    (scratch / "pyproject.toml").write_bytes(content)
+    _read_tree(scratch)
+
+
+def _read_pkg_info(content: bytes, scratch: Path) -> None:
+    (scratch / "PKG-INFO").write_bytes(content)
+    _read_tree(scratch)
+
+
+def _read_log(content: bytes, scratch: Path) -> None:
+    path = scratch / "log"
+    path.write_bytes(content)
+    lines = content.decode("utf-8", "replace").splitlines()
+    found = diagnose(path, 0, "exit status 1", Situation(output="a", stage="s"))
+    error = BuildStagesError(problem="x", details=found.lines, hint=found.hint.text)
+    [*error.lines(colour=True)]
+    str(measure_progress(count_steps(lines), None))
+    [*fold("a", lines, {"GITHUB_ACTIONS": "1"}), *fold("a", lines, {})]
+    ninja_log.read_log(lines)
+    ninja_log.read_sources("\n".join(lines))
+    [*parse_compiled(lines, str)]
+
+
+def _read_declarations(content: bytes, scratch: Path) -> None:
+    for name in ("requirements.txt", "setup.cfg", "pixi.toml"):
+        (scratch / name).write_bytes(content)
+        with suppress(OSError, *EXPECTED):
+            read_foreign({}, scratch, {"HOME": "/h"})
+        (scratch / name).unlink()
+
+
+# Sound inputs ------------------------------------------------------------------------
+
+RECIPE = Recipe(
+    name="a",
+    version="1.0",
+    source=f"sha256:{SHA}",
+    environment={"torch": Ingredient(version="2", sha256=SHA, stage="s")},
+    env={"ARCH": "8.0"},
+    config_settings={"x": ("y", "z"), "k": "v"},
+    interpreter={"version": "3.11.7"},
+    tools={"cc": "12"},
+)
+
+
+OTHER_TABLE = b"""
+[build-system]
+requires = ["hatchling"]
+[project]
+name = "own"
+version = "1"
+requires-python = ">=3.9"
+dynamic = ["dependencies", "optional-dependencies"]
+[project.optional-dependencies]
+[dependency-groups]
+docs = ["sphinx"]
+[tool.nox-buildstages]
+python = ["3.11"]
+exclude-newer = 2026-01-01T00:00:00Z
+compiler-cache = "auto"
+remote-store = "../store"
+stage = [{ name = "one", outputs = ["own-lib @ ./lib.tar.gz"], jobs = 2 }]
+[tool.nox-buildstages.package.own-lib]
+build-requires.add = ["x"]
+metadata = { requires-dist = ["q>1"] }
+patches = ["a.patch"]
+local-version = "cu{torch}"
+[tool.nox-buildstages.final]
+project = true
+requirements = ["own-lib", "q[x]>=1; python_version > '3'"]
+imports = ["own"]
+[tool.nox-buildstages.matrix]
+include = [{ cuda = "12" }]
+[tool.uv]
+override-dependencies = ["x==1"]
+exclude-dependencies = ["y"]
+no-binary-package = ["z"]
+index = [{ name = "a", url = "https://h/simple", default = true }]
+extra-build-variables = { own-lib = { A = "1" } }
+config-settings = { a = "b" }
+no-build-isolation-package = ["x"]
+[tool.uv.pip]
+no-binary = ["q"]
+[tool.poetry]
+name = "own"
+[tool.poetry.dependencies]
+python = "^3.9"
+a = ">=1,<2"
+b = "^0.2.3"
+c = "~1"
+d = "1.*"
+e = { git = "https://h/e", branch = "x" }
+f = { path = "../f", develop = true }
+g = { url = "https://h/g.whl", markers = "python_version > '3'", optional = true }
+h = [{ version = "1", python = "<3.10" }, { version = "2", python = ">=3.10" }]
+[tool.poetry.extras]
+x = ["g"]
+[tool.poetry.group.dev.dependencies]
+pytest = "*"
+[tool.pdm]
+dev-dependencies = { test = ["a", "-e file:///x#egg=y"] }
+[tool.pdm.resolution]
+overrides = { q = "1.0" }
+[tool.pixi.pypi-dependencies]
+q = { version = ">=1", extras = ["x"] }
+r = "*"
+s = { git = "https://h/s" }
+[tool.pixi.feature.f.pypi-dependencies]
+t = { path = "t", editable = true }
+[tool.pixi.dependencies]
+cuda = "*"
+[tool.setuptools.dynamic]
+dependencies = { file = ["requirements.txt"] }
+optional-dependencies = { x = { file = ["x.txt"] } }
+"""
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _whole_table() -> bytes:
+    """Return a table with the example of each key."""
+    lines = ['[project]\nname = "own"\nversion = "1"\ndependencies = ["ext"]']
+    lines += ['[project.optional-dependencies]\ngpu = ["b"]\n[dependency-groups]']
+    lines += ['test = ["c", { include-group = "d" }]\nd = ["e"]']
+    for title, keys in (
+        ("[tool.nox-buildstages]", TOP),
+        ("[[tool.nox-buildstages.stage]]", STAGE),
+        ('[tool.nox-buildstages.package."flash-attn"]', PACKAGE),
+    ):
+        lines.append(title)
+        for key in keys.values():
+            with suppress(ValueError):
+                is_own = key.example.partition(" ")[0] in ("needs", "final", "matrix")
+                if parse_toml(key.example) and "\n" not in key.example and not is_own:
+                    lines.append(key.example)
+    text = "\n".join(lines)
+    text += """
+[[tool.nox-buildstages.stage]]
+name = "later"
+outputs = ["ext", "git-one @ git+https://h/x@main#subdirectory=y"]
+needs = ["kernels"]
+env = { ARCH = "{arch}", HOME = "{env}/x" }
+jobs = "auto"
+network = "require-off"
+[tool.nox-buildstages.final]
+requirements = ["ext", "flash-attn"]
+extras = ["gpu"]
+groups = ["test"]
+project = false
+imports = ["a.b"]
+checks = [["python", "-c", "1"]]
+[tool.nox-buildstages.matrix.arch]
+"8.0" = { constraints = ["f==1.*"], index = "lab", env = { X = "{arch}" } }
+"9.0" = { runs-on = ["self-hosted", "gpu"], container = "x", setup = "y" }
+[tool.nox-buildstages.matrix]
+torch = ["2.1", "2.2"]
+include = [{ arch = "12.0", torch = "2.2", python = "3.12" }]
+exclude = [{ arch = "8.0", torch = "2.1" }]
+[[tool.uv.index]]
+name = "lab"
+url = "https://example.org/simple"
+explicit = true
+[tool.uv]
+find-links = ["links"]
+conflicts = [[{ extra = "a" }, { extra = "b" }]]
+dev-dependencies = ["x"]
+constraint-dependencies = ["n<2"]
+exclude-newer-package = { x = "7 days" }
+dependency-metadata = [{ name = "m", version = "1", requires-dist = ["q"] }]
+extra-build-dependencies = { ext = ["w", { requirement = "z", match-runtime = true }] }
+config-settings-package = { ext = { a = ["b"] } }
+[tool.uv.sources]
+ext = { path = "ext" }
+two = [{ index = "lab", extra = "gpu" }, { git = "https://h/x", rev = "1" }]
+[tool.uv.workspace]
+members = ["packages/*"]
+[tool.poetry.dependencies]
+python = "^3.9"
+requests = { version = "~2.1", extras = ["socks"] }
+[tool.pdm.dev-dependencies]
+x = ["-e file:///x#egg=y"]
+[tool.pixi.pypi-dependencies]
+q = { version = "*" }
+[tool.setuptools.dynamic]
+dependencies = { file = ["requirements.txt"] }
+"""
+    return text.encode()
+
+
+LOCK = f"""
+lock-version = "1.0"
+created-by = "nox-buildstages"
+requires-python = ">=3.9"
+environments = ["sys_platform == 'linux'"]
+[[packages]]
+name = "b"
+version = "1.0"
+[[packages.wheels]]
+url = "https://h/b-1.0-py3-none-any.whl"
+hashes = {{ sha256 = "{SHA}" }}
+[[packages]]
+name = "m"
+version = "1.0"
+directory = {{ path = "m" }}
+[packages.tool.nox-buildstages]
+stage = "models"
+[tool.nox-buildstages]
+format = 1
+inputs = "sha256:{SHA}"
+series = "1"
+exclude-newer = "2026-01-01T00:00:00Z"
+declared = {{ "stage x: env" = "12345678" }}
+[[tool.nox-buildstages.outputs]]
+name = "a"
+version = "1.0"
+source = {{ url = "https://h/a-1.0.tar.gz", sha256 = "{SHA}" }}
+build-requires = ["setuptools"]
+metadata = "static"
+requires-dist = ["b>=1; python_version > '3'"]
+requires-python = ">=3.9"
+provides-extra = ["x"]
+marker = "sys_platform == 'linux'"
+asked-on = ["sys_platform == 'linux'"]
+[[tool.nox-buildstages.outputs]]
+name = "g"
+version = "1.0"
+source = {{ git = "https://h/g", commit = "{SHA[:40]}", revision = "v1" }}
+build-requires = []
+metadata = "hook"
+requires-dist = []
+"""
+
+UV_LOCK = b"""
+version = 1
+requires-python = ">=3.9"
+[[package]]
+name = "own"
+version = "1"
+source = { virtual = "." }
+dependencies = [{ name = "a", extra = ["x"], marker = "python_version > '3'" }]
+[[package]]
+name = "a"
+version = "1.0"
+source = { registry = "https://h/simple" }
+dependencies = [{ name = "b" }]
+sdist = { url = "https://h/a-1.0.tar.gz", hash = "sha256:ab" }
+resolution-markers = ["python_version > '3'"]
+[[package]]
+name = "b"
+version = "2"
+source = { git = "https://h/b#abc" }
+"""
+
+RECORD = {
+    "format": 1,
+    "wheel": "a-1.0-py3-none-any.whl",
+    "sha256": SHA,
+    "size": 10,
+    "seconds": 1.5,
+    "run": "7-x",
+    "recipe": RECIPE.to_dict(),
+    "tree-size": 5,
+    "memory": {"process": 5, "build": 9, "jobs": 2, "killed": {"jobs": 1, "free": 3}},
+    "compiled": {
+        "count": 1,
+        "seconds": 2.0,
+        "jobs": 1,
+        "slowest": [{"file": "a.c", "seconds": 1, "memory": 5, "architectures": []}],
+    },
+}
+
+MANIFEST = {
+    "format": 1,
+    "wheels": [
+        {
+            "name": "a",
+            "version": "1.0",
+            "file": "a-1.0-py3-none-any.whl",
+            "stage": "s",
+            "key": SHA,
+            "sha256": SHA,
+            "status": "built",
+            "source": "x",
+            "log": "logs/a.log",
+            "size": 5,
+            "seconds": 1.5,
+            "environment": {"torch": "2"},
+        }
+    ],
+    "merged": {"x.json": SHA},
+    "run": {"state": "done", "outputs": [{"seconds": 1}]},
+}
+
+NOTES = (
+    {
+        "format": 2,
+        "environment": "/e",
+        "project": "source/a",
+        "time": 5,
+        "open": ["a.o"],
+        "spent": 1.5,
+    },
+    {"output": "a", "environment": "/e", "project": "source"},
+    {"a": {SHA: 5}},
+    {"a": [SHA, SHA]},
+    [{"winner": "a", "loser": "b", "paths": ["x/y"]}],
+    {"a.c": [1, 2, 3], "b.c": None},
+)
+
+_PLACE = {"session": "build-stage-s", "process": 7, "stage": "s", "python": "3.11"}
+_OUTPUT = {**_PLACE, "output": "a", "version": "1.0"}
+JOURNAL: tuple[dict[str, Any], ...] = (
+    {"step": "run", "state": "begun", "time": 1000.0, "facts": {"sessions": ["x"]}},
+    {"step": "stage", "state": "begun", "time": 1001.0, **_PLACE},
+    {
+        "step": "output",
+        "state": "planned",
+        "time": 1001.0,
+        **_OUTPUT,
+        "facts": {"expected": 60.0, "needs": ["b"], "is_stored": False},
+    },
+    {"step": "output", "state": "begun", "time": 1002.0, **_OUTPUT},
+    {
+        "step": "compile",
+        "state": "begun",
+        "time": 1003.0,
+        **_OUTPUT,
+        "facts": {"jobs": 2, "log": "logs/a.log", "resumed": True},
+    },
+    {
+        "step": "output",
+        "state": "built",
+        "time": 1009.0,
+        **_OUTPUT,
+        "facts": {
+            "seconds": 6.0,
+            "size": 500,
+            "reasons": ["env X"],
+            "key": SHA,
+            "memory": {"process": 10**10, "build": 2 * 10**10, "jobs": 2},
+            "slowest": [{"file": "a.c", "seconds": 1, "architectures": ["sm_80"]}],
+            "compared": {"key": SHA, "seconds": 1, "size": 5, "built": 900.5},
+        },
+    },
+    {
+        "step": "install",
+        "state": "ended",
+        "time": 1010.0,
+        **_PLACE,
+        "facts": {"packages": 3, "installed": 1},
+    },
+    {
+        "step": "import",
+        "state": "failed",
+        "time": 1010.0,
+        **_PLACE,
+        "facts": {"modules": ["a"], "problem": "x", "message": ["y"]},
+    },
+    {"step": "wait", "state": "begun", "time": 1011.0, "facts": {"reason": "x"}},
+)
+
+LOG = b"""[1/9] Building CXX object a.o
+FAILED: a.o
+a.c:4:28: error: 'x' undeclared (first use in this function)
+    4 |     return x;
+      |            ^
+1 error generated.
+Traceback (most recent call last):
+  File "setup.py", line 1, in <module>
+ModuleNotFoundError: No module named 'torch'
+c++: fatal error: Killed signal terminated program cc1plus
+error[E0425]: cannot find value `y` in this scope
+# ninja log v5
+1\t20\t5\ta.o\tabc
+1.5\t2.5\t100\t-O2 code=sm_80\ta.c
+"""
+
+PKG_INFO = b"""Metadata-Version: 2.2
+Name: a
+Version: 1.0
+Requires-Dist: b>=1; python_version > "3"
+Requires-Python: >=3.9
+Provides-Extra: x
+Dynamic: license
+"""
+
+SOURCE_TABLE = b"""
+[build-system]
+requires = ["setuptools>=61; python_version > '3'"]
+build-backend = "x.y"
+backend-path = ["."]
+[project]
+name = "a"
+version = "1.0"
+dependencies = ["b"]
+requires-python = ">=3.9"
+dynamic = ["readme"]
+[project.optional-dependencies]
+x = ["c; python_version > '3'"]
+"""
+
+REQUIREMENTS = b"""
+-r other.txt
+a==1.0 \\
+  --hash=sha256:ab
+b @ https://h/b.whl ; python_version > "3"
+-e ./x#egg=y
+${HOME}/z
+[options]
+install_requires =
+  c
+  d>=1
+[pypi-dependencies]
+q = "*"
+"""
+
+
+def make_kinds(scratch: Path) -> tuple[Kind, ...]:
+    """Return all kinds; a scratch folder is for the packages among the inputs."""
+    wheel = make_wheel(scratch, "a", "1.0", files={"a/x.so": b"\x7fELF", "a/y": "z"})
+    sdist = make_sdist(scratch, "a", "1.0")
+    zipped = shutil.make_archive(str(scratch / "z"), "zip", scratch, wheel.name)
+    return tuple(
+        Kind(name=name, format=form, seeds=seeds, read=read)
+        for name, form, seeds, read in (
+            ("table", "toml", (_whole_table(), OTHER_TABLE), _read_table),
+            ("lock file", "toml", (LOCK.encode(),), _read_lock),
+            ("uv.lock", "toml", (UV_LOCK,), _read_uv_lock),
+            ("other tools", "", (REQUIREMENTS,), _read_declarations),
+            ("record", "json", (_dump(RECORD),), _read_record),
+            ("manifest", "json", (_dump(MANIFEST),), _read_manifest),
+            ("note", "json", (*map(_dump, NOTES),), _read_notes),
+            ("journal", "jsonl", (b"\n".join(map(_dump, JOURNAL)),), _read_journal),
+            ("wheel", "", (wheel.read_bytes(),), _read_wheel),
+            ("sdist", "", (sdist.read_bytes(), _read(zipped)), _read_sdist),
+            ("source", "toml", (SOURCE_TABLE,), _read_source_table),
+            ("PKG-INFO", "", (PKG_INFO,), _read_pkg_info),
+            ("log", "", (LOG,), _read_log),
+        )
+    )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - a text
+        return file.read()
