@@ -22,6 +22,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hypothesis.strategies import SearchStrategy
+
     from support.fuzz import Kind
 
 READERS = (
@@ -36,8 +38,13 @@ READERS = (
 )
 """The modules that read what others can have touched."""
 
-_EACH = 100
-"""The inputs of a kind between two looks at the clock."""
+_EACH = settings(
+    max_examples=100,  # between two looks at the clock
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[*HealthCheck],
+)
 
 _ROW = "{:<12} {:>8} {:>8} {:>10} {:>10}"
 
@@ -70,6 +77,16 @@ class Results:
         slowest = self.slowest.get(kind.name, (0.0, b""))
         self.slowest[kind.name] = max(slowest, (taken, content))
 
+    def try_inputs(self, kind: Kind, strategy: SearchStrategy[bytes]) -> None:
+        """Read some inputs of a kind."""
+
+        @_EACH
+        @given(strategy)
+        def read(content: bytes) -> None:
+            self.read(kind, content)
+
+        read()
+
     def lines(self) -> Iterator[str]:
         """Yield the tracebacks, and the table."""
         for (_, place), (text, content) in self.bugs.items():
@@ -101,13 +118,6 @@ def main() -> int:
     from support.fuzz import EXPECTED, inputs, make_kinds  # noqa: PLC0415 - measured
 
     results = Results(EXPECTED)
-    each = settings(
-        max_examples=_EACH,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=[*HealthCheck],
-    )
     end = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         wanted = options.kinds.split(",") if options.kinds else []
@@ -119,11 +129,7 @@ def main() -> int:
                 results.read(kind, seed)
         while time.monotonic() < end:
             for kind in kinds:
-
-                def fuzz(content: bytes, kind: Kind = kind) -> None:
-                    results.read(kind, content)
-
-                each(given(content=inputs(kind))(fuzz))()
+                results.try_inputs(kind, inputs(kind))
     measured.stop()
     print("\n".join(results.lines()))
     covered = measured.report(show_missing=True, skip_covered=True)

@@ -213,7 +213,9 @@ def _read_table(content: bytes, scratch: Path) -> None:
         for project in cells.projects:
             [*find_idle_keys(project.uv)]
         (scratch / "requirements.txt").write_text("a==1\n", "utf-8")
-        read_foreign(document, scratch, {})
+        (scratch / "x.txt").write_text("b\n", "utf-8")
+        with suppress(OSError):
+            read_foreign(document, scratch, {})
     except DeclarationError as error:
         [*error.lines(colour=True)]
         with suppress(UnreadableError):
