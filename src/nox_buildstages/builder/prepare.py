@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
-from nox_buildstages.environments.listing import PRIVATE_FOLDER
-from nox_buildstages.environments.own_files import separate_files
-from nox_buildstages.environments.packages import check_packages, find_differences
-from nox_buildstages.environments.snapshot import (
-    record_files,
-    restore_files,
+from nox_buildstages.environments.listing import PRIVATE_FOLDER, is_unchanged
+from nox_buildstages.environments.packages import (
+    FILES_NOTE,
+    check_packages,
+    find_differences,
 )
 from nox_buildstages.environments.sync import read_overlaps
 from nox_buildstages.lock.files.names import file_name
@@ -53,11 +52,14 @@ def prepare_environment(
         BuildStagesError: The environment can't be made.
         BuildStagesError: The environment differs, and nox must not sync.
     """
+    from nox_buildstages.environments.cuda import link_cuda  # noqa: PLC0415 - to build
+    from nox_buildstages.environments.own_files import separate_files  # noqa: PLC0415
+
     name, tools = stage.name, context.tools
     if not environment.may_install():
         check_packages(environment, context.ingredients(name), hint=INSTALL_HINT)
     remove_tree(environment.location / PRIVATE_FOLDER)  # left by a killed run
-    restore_files(environment, tools.syncer, tools.run.report)
+    restore_environment(tools, environment)
     from nox_buildstages.lock.files import pylock  # noqa: PLC0415 - slow
 
     folder = environment.location
@@ -67,8 +69,6 @@ def prepare_environment(
     path = folder / file_name(name)
     write_text(path, pylock.dump_pylock(bound))
     sync_environment(context, name, environment, path)
-    from nox_buildstages.environments.cuda import link_cuda  # noqa: PLC0415 - to build
-
     link_cuda(
         environment,
         has_nvcc=NVCC in context.ingredients(name),
@@ -81,7 +81,34 @@ def prepare_environment(
             "packages are copied instead of linked, because builds could write to"
             f" uv's cache through links ({folder.parent})"
         )
-    record_files(environment)
+    record_environment(environment)
+
+
+def restore_environment(tools: Tools, environment: Environment) -> None:
+    """Undo changes of an environment that somebody has made by hand.
+
+    The caller occupies the environment.
+
+    Raises:
+        BuildStagesError: The environment can't be made again.
+    """
+    if not is_unchanged(environment):
+        from nox_buildstages.environments.snapshot import restore_files  # noqa: PLC0415 - few are changed
+
+        restore_files(environment, tools.syncer, tools.run.report)
+
+
+def record_environment(environment: Environment) -> None:
+    """Record the files of an environment after its packages were installed.
+
+    Raises:
+        BuildStagesError: Files have changed, and nox doesn't allow installation.
+    """
+    is_noted = environment.location.joinpath(FILES_NOTE).exists()
+    if not (is_noted and environment.may_install()):
+        from nox_buildstages.environments.snapshot import record_files  # noqa: PLC0415 - a no-op installs nothing
+
+        record_files(environment)
 
 
 def sync_environment(

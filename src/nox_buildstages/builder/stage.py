@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.jobs.slots import JobRequest
-from nox_buildstages.environments.snapshot import EnvironmentGuard
 from nox_buildstages.errors import (
     BackendError,
     BuildError,
@@ -101,6 +100,7 @@ def provide_stage(
             occupy_environment,
             prepare_environment,
         )
+        from nox_buildstages.environments.snapshot import EnvironmentGuard  # noqa: PLC0415
 
         if all(it.name in context.locks for it in context.graph.order):
             emit_forecast(context, rebuild)  # not while locks are made

@@ -7,13 +7,17 @@ import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.builder.prepare import occupy_environment, sync_environment
+from nox_buildstages.builder.prepare import (
+    occupy_environment,
+    record_environment,
+    restore_environment,
+    sync_environment,
+)
 from nox_buildstages.builder.stage import find_results
 from nox_buildstages.environments.environment import check_variables
 from nox_buildstages.environments.import_check import import_command
 from nox_buildstages.environments.interpreter import identify_interpreter
 from nox_buildstages.environments.packages import IMPORTS_NOTE, digest_packages
-from nox_buildstages.environments.snapshot import record_files, restore_files
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.effects import describe_unused, find_unused_outputs
 from nox_buildstages.lock.files.selection import KeptText
@@ -66,9 +70,9 @@ def run_final(workspace: Workspace) -> str | None:
         facts["packages"], facts["installed"] = len(pins), pins
         facts["versions"] = _list_matches(context)
         with occupy_environment(tools, environment):
-            restore_files(environment, tools.syncer, tools.run.report)
+            restore_environment(tools, environment)
             entries = _install_runtime(workspace, context, results)
-            record_files(environment)
+            record_environment(environment)
     if (final.imports or final.checks) and not environment.may_run():
         return "--install-only: the environment is ready, nothing was checked"
     variables = check_variables(environment, tools.run.outer, final.pass_env)

@@ -11,9 +11,9 @@ import os
 import re
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.environments import compile_modules
 from nox_buildstages.environments.listing import entry_of, load_listing
 from nox_buildstages.environments.own_files import copy_file
 from nox_buildstages.environments.packages import list_files, read_record
@@ -34,6 +34,7 @@ CACHE = "__pycache__"
 BYTECODE_FOLDER = "bytecode"
 """The folder in an environment for the bytecode of builds, to which the links lead."""
 
+_SCRIPT = Path(__file__).with_name("compile_modules.py")
 _FILE = re.compile(
     rf"(?P<folder>.*?/)(?P<cache>{CACHE}/)?"
     r"(?P<module>[^/]+?)\.(?P<tag>[^./]+)(\.opt-(?P<level>[12]))?\.pyc(?P<end>\.\d+)?"
@@ -89,7 +90,7 @@ def renew_bytecode(
     ) as file:
         file.write("\0".join(modules))
         file.flush()
-        options = ("-I", "-S", "-B", compile_modules.__file__, file.name)
+        options = ("-I", "-S", "-B", str(_SCRIPT), file.name)
         env = helper_variables(os.environ)
         runner(Command(argv=(str(environment.python), *options), env=env))
 

@@ -132,6 +132,12 @@ def load_listing(environment: Environment) -> Listing | None:
     return find_json(environment.location / FILES_NOTE, reader.table(read))
 
 
+def is_unchanged(environment: Environment) -> bool:
+    """Whether an environment is as it was noted, without a look at contents."""
+    noted = load_listing(environment)
+    return noted is not None and list_entries(environment.location) == noted.entries
+
+
 def mode_of(entry: Entry) -> int:
     """Return the mode of an entry; 0 if it is empty."""
     return int(entry.partition(" ")[0] or "0", 8)

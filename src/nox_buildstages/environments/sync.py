@@ -16,7 +16,6 @@ import tomli_w
 
 from nox_buildstages import reader
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
-from nox_buildstages.environments.bytecode import separate_bytecode, share_bytecode
 from nox_buildstages.environments.environment import INSTALL_HINT
 from nox_buildstages.environments.packages import (
     IMPORTS_NOTE,
@@ -126,6 +125,11 @@ class Syncer(Value):
         write_text(environment.location / _OVERLAPS_NOTE, text)
         record_packages(environment, wanted)
         check_packages(environment, wanted, hint=hint)
+        from nox_buildstages.environments.bytecode import (  # noqa: PLC0415 - a no-op installs nothing
+            separate_bytecode,
+            share_bytecode,
+        )
+
         if for_builds:
             separate_bytecode(environment)
         share_bytecode(environment, stale & wanted.keys(), wanted)
