@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _SYSTEM = (
     *("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/usr/local"),
@@ -62,9 +62,9 @@ class BuildFiles(Value):
 class FileAccess(Value):
     """The files that every build may read on a machine."""
 
-    system: tuple[Path, ...]
+    system: frozenset[Path]  # none with a hidden path below
     hidden: frozenset[Path]
-    """Files and folders that may not be read, even in a folder of the system."""
+    holders: frozenset[Path]  # all folders that a hidden path is below
 
     def rules(
         self,
@@ -88,11 +88,11 @@ class FileAccess(Value):
             named |= paths
             if name == "PATH":
                 named |= {it for path in paths for it in self._find_software(path)}
-        named = {it for it in named if not self._holds_hidden(it)}
-        reads = self._split({*self.system, *named, *map(_resolve, read)})
+        own = _split(map(_resolve, read), self.hidden, self.holders)
+        reads = {*self.system, *filter(self._is_free, named), *own}
         devices = (*_DEVICES, *Path("/dev").glob("nvidia*"))
-        caches = {it for it in caches if not self._holds_hidden(it)}
-        writes = {_SHARED_MEMORY, *caches, *map(_resolve, write)}
+        writes = {_SHARED_MEMORY, *filter(self._is_free, caches)}
+        writes |= {*map(_resolve, write)}
         return (
             *(f"r{it}" for it in sorted(reads)),
             *(f"d{it}" for it in devices),
@@ -115,7 +115,7 @@ class FileAccess(Value):
                 continue
             if not self._is_hidden(each):
                 first = Path(*each.parts[:2])
-                yield each.parent if self._holds_hidden(first) else first
+                yield first if self._is_free(first) else each.parent
                 continue
             with suppress(OSError):
                 inside = {it.name: it for it in each.parent.iterdir()}
@@ -128,37 +128,45 @@ class FileAccess(Value):
     def _is_hidden(self, path: Path) -> bool:
         return not self.hidden.isdisjoint((path, *path.parents))
 
-    def _holds_hidden(self, path: Path) -> bool:
-        return any(it.is_relative_to(path) for it in self.hidden)
-
-    def _split(self, allowed: Iterable[Path]) -> Iterator[Path]:
-        """Yield allowed paths, or what is in them but for hidden paths."""
-        for path in allowed:
-            below = {it for it in self.hidden if it != path and it.is_relative_to(path)}
-            if not below:
-                yield path
-                continue
-            with suppress(OSError):
-                inside = (it for it in path.iterdir() if not it.is_symlink())
-                yield from self._split(it for it in inside if it not in below)
+    def _is_free(self, path: Path) -> bool:
+        """Whether a path may be named: it isn't a hidden one, nor above any."""
+        return path not in self.hidden and path not in self.holders
 
 
-def find_access(outer: Mapping[str, str], hidden: Iterable[Path]) -> FileAccess:
+def _split(
+    allowed: Iterable[Path], hidden: Collection[Path], holders: Collection[Path]
+) -> Iterator[Path]:
+    """Yield allowed paths, or what is in them but for hidden paths."""
+    for path in allowed:
+        if path not in holders:
+            yield path
+            continue
+        with suppress(OSError):
+            inside = (it for it in path.iterdir() if not it.is_symlink())
+            yield from _split(
+                (it for it in inside if it not in hidden), hidden, holders
+            )
+
+
+def find_access(outer: Mapping[str, str], private: Iterable[Path]) -> FileAccess:
     """Return what builds may read on this machine.
 
-    ``hidden`` has the folders of the project and the store. Homes, folders for
+    ``private`` has the folders of the project and the store. Homes, folders for
     temporary files and everything beside the project and the store are hidden, too.
     """
-    user, own = os.getuid(), {*map(_resolve, hidden)}
+    user, own = os.getuid(), {*map(_resolve, private)}
     own |= {_resolve(it) for it in map(outer.get, ("HOME", "TMPDIR")) if it}
     with suppress(KeyError):  # a user without an entry, as in some containers
         own.add(_resolve(pwd.getpwuid(user).pw_dir))
     system = {*map(_resolve, _SYSTEM)}
     own |= {it.parent for it in own} - system
     secrets = _find_secrets(Path("/etc")) if user == 0 else ()
+    hidden = frozenset({*map(Path, _PERSONAL), *own, *secrets} - {Path("/")})
+    holders = frozenset(parent for it in hidden for parent in it.parents)
     return FileAccess(
-        system=tuple(sorted(filter(Path.exists, system))),
-        hidden=frozenset({*map(Path, _PERSONAL), *own, *secrets} - {Path("/")}),
+        system=frozenset(_split(filter(Path.exists, system), hidden, holders)),
+        hidden=hidden,
+        holders=holders,
     )
 
 
