@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from nox_buildstages.errors import CommandError
+from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.system import process as commands
 from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import (
@@ -23,9 +25,7 @@ from nox_buildstages.system.process import (
     run_checked,
     run_in_parallel,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from nox_buildstages.value import replace
 
 DEADLINE = 20.0
 
@@ -91,6 +91,46 @@ def test_the_exit_status_is_returned() -> None:
     assert run(python("raise SystemExit(7)")).returncode == 7
     killed = run(python("import os; os.kill(os.getpid(), 9)"))
     assert killed.returncode == -signal.SIGKILL
+
+
+MASK = Mask.of({"TOKEN": "hunter2-long"})
+
+
+def test_a_value_that_a_program_prints_is_not_in_its_log(tmp_path: Path) -> None:
+    """Neither in pieces, nor on both streams, nor without an end of the line."""
+    code = """
+        import os, time
+        for part in (b"hunter2", b"-long\\n", b"x" * 200_000, b"hunter2-long"):
+            os.write(1, part)
+            time.sleep(0.02)
+        os.write(2, b"hunter2-long")
+    """
+    log = tmp_path / "log"
+    command = replace(with_log(dedent(code), log), mask=MASK)
+    assert run(command).returncode == 0
+    assert log.read_text() == "$TOKEN\n" + "x" * 200_000 + "$TOKEN$TOKEN"
+
+
+def test_a_process_that_stays_does_not_hold_a_masked_log(tmp_path: Path) -> None:
+    """What its program printed is in the log when that ends."""
+    code = """
+        import subprocess, sys
+        print("hunter2-long", flush=True)
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    """
+    log = tmp_path / "log"
+    command = replace(with_log(dedent(code), log), mask=MASK)
+    begun = time.monotonic()
+    assert run(command).returncode == 0
+    assert time.monotonic() - begun < DEADLINE
+    assert log.read_text() == "$TOKEN\n"
+
+
+def test_a_masked_log_on_a_full_disk_is_an_error() -> None:
+    """The program ends all the same, although nobody takes what it prints."""
+    command = replace(with_log("print('x' * 200_000)", Path("/dev/full")), mask=MASK)
+    with pytest.raises(OSError, match="No space left"):
+        run(command)
 
 
 @pytest.mark.parametrize("log", [False, True])

@@ -579,6 +579,17 @@ def test_a_build_sees_what_is_declared_and_let_through(shop: Shop) -> None:
     assert entry.recipe.passed.keys() == {"PASSED"}
 
 
+def test_a_value_that_is_let_through_is_in_no_log(shop: Shop) -> None:
+    """The name stands in its place, in the wheelhouse and in the store."""
+    shop.write(says=["with hunter2-long", "as it is"])
+    shop.stage = {"pass_env": ("PASSED",)}
+    shop.outer |= {"PASSED": "hunter2-long"}
+    wheel = shop.provide().wheel
+    (log,) = shop.context().logs.glob("*.log")
+    for path in (wheel.log, log):
+        assert "\nwith $PASSED\nas it is\n" in path.read_text()
+
+
 def test_letting_through_what_is_not_set_changes_nothing(shop: Shop) -> None:
     """The build is the same one."""
     key = shop.provide().wheel.key

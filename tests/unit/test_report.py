@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.report.data import (
     Place,
     critical_path,
@@ -451,7 +452,7 @@ def test_the_manifest_gets_all_that_the_page_shows() -> None:
 )
 def test_a_reason_shows_only_values_of_the_table(reason: str, shown: str) -> None:
     """A value from pass-env may be secret, and any value may have come from there."""
-    assert Privacy(declared={"CFLAGS"}, passed={}).clean_reason(reason) == shown
+    assert Privacy(declared={"CFLAGS"}, mask=Mask()).clean_reason(reason) == shown
 
 
 def test_events_are_cleaned_of_values_from_outside() -> None:
@@ -463,7 +464,7 @@ def test_events_are_cleaned_of_values_from_outside() -> None:
         ],
         "slowest": [{"file": "hunter2-long.c", "seconds": 1}],
     }
-    privacy = Privacy(declared=(), passed={"TOKEN": "hunter2-long", "ON": "1"})
+    privacy = Privacy(declared=(), mask=Mask.of({"TOKEN": "hunter2-long", "ON": "1"}))
     (clean,) = privacy.clean([event(1, "compile", "failed", "maps/maplike", **facts)])
     assert clean.facts == {
         "message": ["error: http 401 of https://****@x.example/a", "used $TOKEN"],

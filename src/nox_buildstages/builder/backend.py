@@ -22,6 +22,7 @@ from pyproject_hooks import (
 from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BUILD_WHEEL, BackendError, CommandError
+from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.system.orphans import end_orphans
 from nox_buildstages.system.process import USUAL_UMASK, Command
 from nox_buildstages.value import Value, field, replace
@@ -59,6 +60,8 @@ class Backend(Value):
     runner: Runner
     sandbox: Sandbox
     home_settings: HomeSettings = field(default_factory=HomeSettings)
+    mask: Mask = field(default_factory=Mask, repr=False)
+    """Values of passed variables, which neither the log nor an error gets."""
     attend: Callable[[], None] | None = None
     """Called regularly while a hook runs; an exception ends the hook."""
     supervisor: Supervisor = field(default_factory=Supervisor)
@@ -159,13 +162,15 @@ class Backend(Value):
                     python_executable=str(self.python),
                 )
             with self.log.open("a", encoding="utf-8") as log:
-                log.writelines(f"warning: {it.message}\n" for it in chain(*caught))
+                log.writelines(
+                    self.mask.hide(f"warning: {it.message}\n") for it in chain(*caught)
+                )
         except CommandError as error:
             seconds = time.monotonic() - begun
             raise self._failure(hook, error.reason, start, seconds) from error
         except BackendUnavailable as error:
             with self.log.open("a", encoding="utf-8") as log:
-                log.write(error.traceback)
+                log.write(self.mask.hide(error.traceback))
             reason = f"its build backend {self.system.backend!r} can't be imported"
             raise self._failure(hook, reason, start) from error
         except FileNotFoundError as error:  # pyproject_hooks' own answer file
@@ -190,6 +195,7 @@ class Backend(Value):
             cwd=None if cwd is None else self.tree,
             env={**self.env, **(extra_environ or {})},
             log=self.log,
+            mask=self.mask,
             attend=self.attend,
             umask=USUAL_UMASK,
         )
@@ -237,6 +243,7 @@ class Backend(Value):
             is_restricted=self.sandbox.rules is not None,
             home=self.home_settings,
         )
+        reason = self.mask.hide(reason)
         diagnosis = diagnose(self.log, start, reason, situation)
         seen = (self.tree, Path(self._path(self.tree)))
         hint = self.origin.find_hint(self.log, seen) if self.origin else ""

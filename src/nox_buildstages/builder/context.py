@@ -371,8 +371,8 @@ class BuildContext(Value, eq=False):
 
         With the path of an environment, declared values name it in place of ``{env}``.
         """
-        declared, outer = self._declared(stage, output), self.tools.run.outer
-        passed = {name: outer[name] for name in self.passed(stage, output)}
+        declared = self._declared(stage, output)
+        passed = self.passed_values(stage, output)
         if environment is not None:
             declared = {
                 name: fill_environment(value, str(environment))
@@ -381,13 +381,17 @@ class BuildContext(Value, eq=False):
         return {**passed, **declared}
 
     def passed(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
-        """Return the variables of ``pass-env`` that are set, without logins in URLs."""
+        """Return the set variables of ``pass-env``, without logins, for a key."""
+        return strip_logins(self.passed_values(stage, output))
+
+    def passed_values(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+        """Return the variables of ``pass-env`` that are set."""
         if not stage.pass_env:
             return {}
         outer, declared = self.tools.run.outer, self._declared(stage, output)
         hidden = {*declared, *self.ignored_variables(stage, output)}
         names = (it for it in stage.pass_env if it in outer and it not in hidden)
-        return {name: strip_logins(outer[name]) for name in names}
+        return {name: outer[name] for name in names}
 
     def _declared(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return ``env`` of an output."""

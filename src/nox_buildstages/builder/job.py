@@ -33,6 +33,7 @@ from nox_buildstages.errors import (
     BuildTimeoutError,
     ChangedEnvironmentError,
 )
+from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.model import PROJECT, DirectorySource, fill_environment, log_name
 from nox_buildstages.preflight.facts import LONG
 from nox_buildstages.run import log_progress
@@ -425,6 +426,7 @@ class Job(Value):
                     env=env,
                     settings=self.config_settings,
                     log=self.log,
+                    mask=Mask.of(context.passed_values(self.stage, output)),
                     runner=context.tools.runner,
                     sandbox=sandbox,
                     home_settings=settings,

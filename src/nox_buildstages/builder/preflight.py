@@ -188,7 +188,7 @@ def try_to_compile(
         remove_tree(folder)
     with job.log.open("a", encoding="utf-8") as file:
         # Indented, so that nobody counts its compilers as progress.
-        file.writelines(f"  | {line}\n" for line in log.splitlines())
+        file.writelines(f"  | {line}\n" for line in backend.mask.hide(log).splitlines())
     return result
 
 

@@ -9,12 +9,10 @@ from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
 
+    from nox_buildstages.indexes.mask import Mask
     from nox_buildstages.run.events import Event
-
-_SHORT = 6
-"""Shorter values, such as 1 or true, say nothing, and stand in many texts."""
 
 _VARIABLE = re.compile(r"env ([^\s=]+) (unset → )?")
 
@@ -23,7 +21,7 @@ class Privacy(Value):
     """Which variables are the table's own, and which came from outside."""
 
     declared: Collection[str]  # names in env of the table, and never in pass-env
-    passed: Mapping[str, str]  # values of the names in pass-env
+    mask: Mask  # of the values of the names in pass-env
 
     def clean(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events without logins in URLs and without values from outside."""
@@ -48,10 +46,7 @@ class Privacy(Value):
 
     def _clean(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(value, str):
-            for name, secret in self.passed.items():
-                if len(secret) >= _SHORT:
-                    value = value.replace(secret, f"${name}")
-            return redact(value)
+            return redact(self.mask.hide(value))
         if isinstance(value, list):
             return [self._clean(it) for it in value]
         if isinstance(value, dict):

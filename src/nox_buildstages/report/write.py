@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import BuildStagesError
+from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.model import FINAL, REPORT, minor_version
 from nox_buildstages.report.data import Place, make_report, run_field
 from nox_buildstages.report.page import render_page
@@ -192,7 +193,7 @@ class _Writer(Value):
         outer = self.run.outer
         return Privacy(
             declared=frozenset(name for table in tables for name in table) - passed,
-            passed={name: outer[name] for name in passed if name in outer},
+            mask=Mask.of({name: outer[name] for name in passed if name in outer}),
         )
 
 

@@ -15,6 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nox_buildstages.errors import CommandError
+from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.value import Value, field
 
@@ -78,6 +79,8 @@ class Command(Value):
     """All variables of the program; ours hold secrets, so none is passed on unnamed."""
     log: Path | None = None
     """A file to append the output to; None to capture the output."""
+    mask: Mask = field(default_factory=Mask, repr=False)
+    """Values that the log must not contain."""
     attend: Callable[[], None] | None = None
     """Called every ``BEAT`` while the program runs; an exception ends it."""
     umask: int = -1
@@ -123,7 +126,12 @@ def run(command: Command) -> Completed:
     if command.log is None:
         return _run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with command.log.open("ab") as log:
-        return _run(command, stdout=log, stderr=subprocess.STDOUT)
+        if not command.mask.parts:
+            return _run(command, stdout=log, stderr=subprocess.STDOUT)
+        from nox_buildstages.system.masked_log import masked  # noqa: PLC0415 - for few
+
+        with masked(log, command.mask) as pipe:
+            return _run(command, stdout=pipe, stderr=subprocess.STDOUT)
 
 
 def run_in_foreground(command: Command) -> int:
