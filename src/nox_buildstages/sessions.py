@@ -41,6 +41,7 @@ from nox_buildstages.run.processes import (
     watch_processes,
 )
 from nox_buildstages.safe_text import show, show_lines
+from nox_buildstages.system.files import read_text
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.text import takes_colour
@@ -226,7 +227,7 @@ def _choose_python(project: Project) -> str | None:
     if project.accepts_python(_HERE):
         return None
     with suppress(OSError, UnicodeDecodeError):
-        text = (project.root / ".python-version").read_text(encoding="utf-8").strip()
+        text = read_text(project.root / ".python-version").strip()
         pinned = re.fullmatch(r"([0-9]+\.[0-9]+(?:\.[0-9]+)?)t?", text)
         if pinned and project.accepts_python(pinned[1]):
             return text
@@ -284,7 +285,7 @@ def _with_lines(error: errors.DeclarationError) -> errors.DeclarationError:
     from nox_buildstages.config.lines import find_lines  # noqa: PLC0415 - for faulty tables
 
     try:
-        lines = find_lines(error.path.read_text(encoding="utf-8"))
+        lines = find_lines(read_text(error.path))
     except (OSError, ValueError):
         return error
     located = [replace(it, line=lines.get(it.location)) for it in error.problems]

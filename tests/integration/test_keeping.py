@@ -208,6 +208,39 @@ def test_what_a_killed_supervisor_leaves_is_found_and_killed(tmp_path: Path) -> 
     assert not is_alive(int((tmp_path / "daemon").read_text()))
 
 
+@needs_namespaces
+def test_where_namespaces_are_allowed_daemons_die_with_their_supervisor(
+    tmp_path: Path,
+) -> None:
+    """At once, and though nothing in their environment names the build."""
+    argv = (sys.executable, "-I", "-S", "-c", f"{DAEMON}\ntime.sleep(600)")
+    command = Command(argv=argv, cwd=tmp_path, env={})
+    sandboxed = Sandbox(network="on", moved=tmp_path).wrap(command, is_together=True)
+    kept = SUPERVISOR.around(sandboxed)
+    with subprocess.Popen(kept.argv, cwd=tmp_path, stdin=subprocess.PIPE) as supervisor:
+        until("the daemon", (tmp_path / "daemon").exists)
+        number = (tmp_path / "daemon").read_text()
+        within = [it for it in inside() if it[1] == number]
+        supervisor.kill()
+    if not within:
+        pytest.skip("this system allows no namespace of processes")
+    until("the end", lambda: not is_alive(within[0][0]))
+
+
+def inside() -> list[tuple[int, str]]:
+    """Return the processes in namespaces, each with the number that it has there."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "status").read_text("utf-8", "replace")
+        except OSError:
+            continue
+        numbers = next(it for it in status.splitlines() if it.startswith("NSpid:"))
+        if len(numbers.split()) > 2:
+            found.append((int(folder.name), numbers.split()[-1]))
+    return found
+
+
 STUBBORN = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -23,6 +23,7 @@ from nox_buildstages.builder.home import HomeSettings
 from nox_buildstages.builder.supervisor import Supervisor
 from nox_buildstages.errors import BUILD_WHEEL, BackendError, CommandError
 from nox_buildstages.indexes.mask import Mask
+from nox_buildstages.system.files import read_file
 from nox_buildstages.system.orphans import end_orphans
 from nox_buildstages.system.process import USUAL_UMASK, Command
 from nox_buildstages.value import Value, field, replace
@@ -118,7 +119,7 @@ class Backend(Value):
             return None
         try:
             metadata = folder / str(name) / "METADATA"
-            return core_metadata.parse_metadata(metadata.read_bytes())
+            return core_metadata.parse_metadata(read_file(metadata))
         except (OSError, ValueError) as error:
             raise self._failure(hook, f"its METADATA can't be read: {error}") from error
 
@@ -201,7 +202,8 @@ class Backend(Value):
         )
         # The hooks run by a script of pyproject_hooks, with a folder for the answer.
         sandbox = self.sandbox.allow(read=[cmd[1]], write=[cmd[-1]])
-        completed = self.runner(self.supervisor.around(sandbox.wrap(command)))
+        sandboxed = sandbox.wrap(command, is_together=True)
+        completed = self.runner(self.supervisor.around(sandboxed))
         if completed.returncode < 0:
             # It may be the supervisor that was killed.
             end_orphans(self.supervisor.build)

@@ -31,6 +31,7 @@ from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import Ingredient
 from nox_buildstages.system import files
 from nox_buildstages.system.documents import find_json, read_toml
+from nox_buildstages.system.files import read_file
 from nox_buildstages.value import Value, to_dict
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _make_key(context: BuildContext, name: NormalizedName) -> str:
     """Return a digest of the wheel's ingredients in the table and the locks."""
     root, rules = context.project.root, context.project.rules(name)
     declared = {
-        file: hashlib.sha256(root.joinpath(file).read_bytes()).hexdigest()
+        file: hashlib.sha256(read_file(root.joinpath(file))).hexdigest()
         for file in METADATA_FILES
         if root.joinpath(file).is_file()
     }

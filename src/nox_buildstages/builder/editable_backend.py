@@ -21,6 +21,7 @@ from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, o
 from nox_buildstages.model import PROJECT
 from nox_buildstages.system.files import (
     path_id,
+    read_text,
     remove_tree,
     sha256_of,
     temporary_folder,
@@ -153,7 +154,7 @@ def _find_repository(root: Path) -> tuple[Path, ...]:
         if git.is_dir():
             return (git,)
         if git.is_file():  # a worktree, or a submodule
-            _, _, path = git.read_text(encoding="utf-8").strip().partition(": ")
+            _, _, path = read_text(git).strip().partition(": ")
             folder = top / path
             is_worktree = "worktrees" in folder.parts
             return (git, folder.parents[1] if is_worktree else folder)

@@ -19,7 +19,7 @@ from nox_buildstages.errors import CommandError
 from nox_buildstages.indexes.url_secrets import parse_login, strip_logins
 from nox_buildstages.sources.git import user_variables
 from nox_buildstages.system.documents import read_toml
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import read_text, write_text
 from nox_buildstages.system.process import (
     TOOLCHAINS,
     Command,
@@ -143,7 +143,7 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
 def _read_text(path: Path) -> str:
     """Return the text of a file; nothing if it can't be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_text(path, errors="replace")
     except OSError:
         return ""
 
@@ -241,7 +241,7 @@ def _read_lines(
     left_out: list[str] = []
     others: list[str] = []
     with suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
+        for line in read_text(path).removeprefix("\N{BYTE ORDER MARK}").splitlines():
             name, equals, value = (it.strip() for it in line.partition("="))
             if not equals or name.startswith(("#", ";")):
                 continue

@@ -42,6 +42,7 @@ from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.compiled import read_activity
 from nox_buildstages.store.history import History
+from nox_buildstages.system.files import open_text
 from nox_buildstages.text import format_time, show_path
 from nox_buildstages.value import Value, replace
 
@@ -356,7 +357,7 @@ class Job(Value):
             return PreviousBuild()
         previous = PreviousBuild(seconds=wheel.seconds)
         if wheel.recipe.source == recipe.source:
-            with suppress(OSError), wheel.log.open(errors="replace") as log:
+            with suppress(OSError), open_text(wheel.log) as log:
                 steps = log_progress.count_steps(log)
                 if steps.total is None:
                     files = wheel.compiled.count if wheel.compiled else None

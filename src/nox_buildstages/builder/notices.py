@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.system.files import read_file, walk
 from nox_buildstages.wheels.wheel import compiled_members, member_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
 
     from nox_buildstages.wheels.wheel import WheelFile
 
@@ -46,7 +47,7 @@ def find_ignored_variables(
         match.decode()
         for file in files
         if file.is_file()
-        for match in _NAMED.findall(file.read_bytes())
+        for match in _NAMED.findall(read_file(file))
     }
     return tuple(
         sorted(
@@ -80,10 +81,8 @@ def describe_pure_wheel(wheel: WheelFile, tree: Path) -> str | None:
 
 def _native_sources(folder: Path) -> Iterator[Path]:
     """Yield the files to compile below a folder, without those of tests and docs."""
-    for path in folder.iterdir():
-        if path.is_symlink():
-            continue
-        if _NATIVE.fullmatch(path.suffix) and path.is_file():
-            yield path
-        elif path.is_dir() and not _NOT_BUILT.fullmatch(path.name):
-            yield from _native_sources(path)
+    for top, inner, names in walk(folder):
+        inner[:] = (it for it in inner if not _NOT_BUILT.fullmatch(it))
+        for path in (Path(top, it) for it in names):
+            if _NATIVE.fullmatch(path.suffix) and path.is_file():
+                yield path

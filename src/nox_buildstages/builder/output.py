@@ -44,7 +44,7 @@ from nox_buildstages.store.compiled import facts_of_files
 from nox_buildstages.store.failed_builds import make_room, remove_kept_trees
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.store.memory import Kill
-from nox_buildstages.system.files import make_ignored_folder
+from nox_buildstages.system.files import make_ignored_folder, open_text
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -393,7 +393,7 @@ def begin_log(job: Job, jobs: BuildJobs, attempt: Attempt, *, resumes: bool) -> 
         header = f"\nout of memory; retrying with {jobs}\n\n"
     elif resumes:
         header = "\nresuming an interrupted build\n\n"
-        with suppress(OSError), job.log.open(encoding="utf-8", errors="replace") as log:
+        with suppress(OSError), open_text(job.log) as log:
             continues = f"key: {recipe.key}\n" in islice(log, _HEADER_LINES)
     lines = [
         f"{recipe.name} {recipe.version}, stage {job.stage.name}",
@@ -409,5 +409,7 @@ def begin_log(job: Job, jobs: BuildJobs, attempt: Attempt, *, resumes: bool) -> 
         "",
     ]
     make_ignored_folder(job.log.parent)
+    if not job.log.is_file():  # a pipe would wait for a reader
+        job.log.unlink(missing_ok=True)
     with job.log.open("a" if continues else "w", encoding="utf-8") as log:
         log.write(header + "\n".join(lines) + "\n")

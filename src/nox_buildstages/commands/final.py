@@ -25,7 +25,7 @@ from nox_buildstages.model import FINAL, REPORT
 from nox_buildstages.run.events import BUILT, ENDED
 from nox_buildstages.run.processes import print_summary
 from nox_buildstages.store.key import digest_json
-from nox_buildstages.system.files import make_ignored_folder, write_text
+from nox_buildstages.system.files import make_ignored_folder, read_file, write_text
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.system.process import Command
 from nox_buildstages.text import show_path
@@ -199,7 +199,7 @@ def _check_imports(
     inputs = _digest_import_inputs(context, environment)
     is_noted = False
     with suppress(OSError):
-        is_noted = note.read_bytes() == inputs.encode()
+        is_noted = read_file(note) == inputs.encode()
     if is_noted and not again:
         facts = {"modules": final.imports, "skipped": True}
         run.emit("import", ENDED, context.place(FINAL), **facts)

@@ -17,7 +17,7 @@ from packaging.version import Version
 from nox_buildstages.environments.packages import FILES_NOTE, site_packages
 from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.model import NVCC
-from nox_buildstages.system.files import remove_tree
+from nox_buildstages.system.files import read_text, remove_tree
 from nox_buildstages.system.process import Command, helper_variables
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _make_stub(tree: Path, name: str, compiler: str, runner: Runner) -> None:
     is missing.
     """
     header, pattern = _STUBS[name]
-    text = tree.joinpath("include", header).read_text("utf-8", errors="replace")
+    text = read_text(tree.joinpath("include", header), errors="replace")
     folder = tree / "lib64" / "stubs"
     folder.mkdir(parents=True, exist_ok=True)
     source, new = folder / f"{name}.c", folder / f"{name}.new"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError
 from nox_buildstages.preflight.facts import Compiler, Memory, Nvcc
+from nox_buildstages.system.files import read_text
 from nox_buildstages.system.process import Command, version_command
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def read_nvcc(variables: Mapping[str, str], runner: Runner) -> Nvcc | None:
     newest = None
     for folder in folders:
         with suppress(OSError):
-            header = Path(folder, "crt", "host_config.h").read_text(errors="replace")
+            header = read_text(Path(folder, "crt", "host_config.h"), errors="replace")
             if newest := _NEWEST_GCC.search(header):
                 break
     return Nvcc(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.environments.cuda import torch_cuda
 from nox_buildstages.preflight.facts import SourceTree, Torch
 from nox_buildstages.sources.trees import find_empty_submodules
-from nox_buildstages.system.files import walk
+from nox_buildstages.system.files import open_file, read_file, read_text, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,11 +57,11 @@ def read_source(tree: Path) -> SourceTree:
                     files += 1
                     uses_python |= path.suffix == ".pyx"
                     if not (uses_python and has_torch_on_gpu):
-                        for it in _INCLUDED.finditer(path.read_bytes()):
+                        for it in _INCLUDED.finditer(read_file(path)):
                             has_torch_on_gpu |= it["gpu"] is not None
                             uses_python |= it["gpu"] is None
     setup = "\n".join(
-        it.read_text(encoding="utf-8", errors="replace")
+        read_text(it, errors="replace")
         for it in tree.iterdir()
         if it.is_file() and it.suffix in {".py", ".txt", ".cmake"}
     )
@@ -81,14 +81,14 @@ def read_source(tree: Path) -> SourceTree:
 
 
 def _begins(path: Path, beginning: bytes) -> bool:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(len(beginning)) == beginning
 
 
 def read_torch(packages: Path) -> Torch | None:
     """Return the torch in a folder of packages, as its own module says."""
     try:
-        text = (packages / "torch" / "version.py").read_text(encoding="utf-8")
+        text = read_text(packages / "torch" / "version.py")
     except OSError:
         return None
     found = dict(_DEFINED.findall(text))
@@ -100,7 +100,7 @@ def read_torch_headers(packages: Path) -> tuple[str, ...]:
     """Return the headers of CUDA that torch's own headers for extensions include."""
     header = packages / "torch/include/ATen/cuda/CUDAContextLight.h"
     with suppress(OSError):
-        text = header.read_text(encoding="utf-8", errors="replace")
+        text = read_text(header, errors="replace")
         return tuple(re.findall(r"#include <(cu(?:sparse|blas|solver)\w*\.h)>", text))
     return ()
 

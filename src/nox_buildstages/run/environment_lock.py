@@ -20,7 +20,7 @@ from nox_buildstages.config.graph import session_folder
 from nox_buildstages.environments.environment import is_complete
 from nox_buildstages.safe_text import show
 from nox_buildstages.system import files
-from nox_buildstages.system.files import path_id
+from nox_buildstages.system.files import path_id, read_text
 from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.value import Record, field
 
@@ -128,7 +128,7 @@ class EnvironmentLock(Record):
     def _is_noted(self, location: Path) -> bool:
         """Whether an environment has the note of this backend."""
         try:
-            backend = (location / _NOTE).read_text(encoding="utf-8")
+            backend = read_text(location / _NOTE)
         except (OSError, ValueError):
             return False
         return backend == self.invocation.backend

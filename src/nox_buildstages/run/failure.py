@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from nox_buildstages.run.events import BEGUN, BUILT, CACHED, PLANNED, STOPPED
 from nox_buildstages.run.log_progress import count_steps, measure_progress
+from nox_buildstages.system.files import open_text
 from nox_buildstages.text import format_time
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def describe_stop(events: Sequence[Event], command: str, *, now: float) -> list[
 
 def _count_files(log: str) -> str:
     """Return what a build has compiled, by its log; empty if that isn't known."""
-    with suppress(OSError), Path(log).open(errors="replace") as lines:
+    with suppress(OSError), open_text(Path(log)) as lines:
         progress = measure_progress(count_steps(lines), None)
         if str(progress):
             return f"{progress} {'compiled' if progress.unit == 'files' else 'done'}"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nox_buildstages.run.log_progress import LogSteps, Rate, measure_progress
+from nox_buildstages.system.files import open_file
 from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class LogTail(Record):
 
     def read_lines(self) -> str:
         """Return the new lines, without an incomplete line at the end."""
-        with self.path.open("rb") as stream:
+        with open_file(self.path) as stream:
             stream.seek(self.offset)
             found = stream.read(_CHUNK)
         if len(found) < _CHUNK:
@@ -48,7 +49,7 @@ class LogTail(Record):
 
     def read_rest(self) -> str:
         """Return all new text."""
-        with self.path.open("rb") as stream:
+        with open_file(self.path) as stream:
             stream.seek(self.offset)
             found = stream.read()
         self.offset += len(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.reader import UnreadableError
 from nox_buildstages.run.events import Event
-from nox_buildstages.system.files import make_ignored_folder
+from nox_buildstages.system.files import make_ignored_folder, open_file
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Journal(Value, kw_only=False):
         Lines that this version doesn't know are left out.
         """
         try:
-            with self.path.open("rb") as stream:
+            with open_file(self.path) as stream:
                 stream.seek(offset)
                 whole_lines, end, _ = stream.read().rpartition(b"\n")
         except OSError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from nox_buildstages.run.ci import fold
 from nox_buildstages.run.events import BEGUN, RUNNING
 from nox_buildstages.safe_text import show_output
+from nox_buildstages.system.files import read_text
 from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.text import fit_encoding
 from nox_buildstages.value import Record, field
@@ -263,6 +264,6 @@ class Folds(Heartbeat):
             return
         with suppress(OSError), self.lock:
             path = Path(event.facts["log"])
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_text(path, errors="replace").splitlines()
             title = f"{path.name}: {event.output} {event.version}".rstrip()
             print_lines(fold(f"{title}, {event.step} {event.state}", lines, self.env))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import remove_tree, walk
+from nox_buildstages.system.files import read_file, remove_tree, walk
 from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.system.process import USUAL_UMASK, Command, run_checked
 from nox_buildstages.value import Value, field, replace
@@ -282,7 +282,7 @@ class Repository(Value):
         for name in filter(None, listed.split("\0")):
             path = tree / name
             is_small = path.is_file() and path.stat().st_size < _LFS_SIZE
-            if is_small and _LFS_POINTER.fullmatch(path.read_bytes()):
+            if is_small and _LFS_POINTER.fullmatch(read_file(path)):
                 found.append(name)
         return found
 

@@ -17,6 +17,7 @@ from nox_buildstages.errors import SourceError
 from nox_buildstages.model import Metadata
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.system.documents import read_toml
+from nox_buildstages.system.files import read_file
 from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
@@ -97,7 +98,7 @@ def read_identity(tree: Path) -> Identity:
         else:
             name, version, python = core.name, core.version, core.requires_python
     files = [tree / file for file in METADATA_FILES if file != "PKG-INFO"]
-    text = b"\n".join(file.read_bytes() for file in files if file.is_file())
+    text = b"\n".join(read_file(file) for file in files if file.is_file())
     mentioned = (it for pattern, it in _VERSION_PLUGINS if re.search(pattern, text))
     return Identity(
         name=name,
@@ -186,7 +187,7 @@ def _get_build_requires(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _read_pkg_info(tree: Path) -> CoreMetadata | None:
     path = tree / "PKG-INFO"
-    return core_metadata.parse_metadata(path.read_bytes()) if path.is_file() else None
+    return core_metadata.parse_metadata(read_file(path)) if path.is_file() else None
 
 
 def _metadata_from_project(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.sources import git, trees
-from nox_buildstages.system.files import temporary_folder
+from nox_buildstages.system.files import read_file, temporary_folder
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_patch(patch: Patch) -> PatchFile:
         SourceError: The file is missing, unreadable or empty.
     """
     try:
-        file = PatchFile(patch=patch, content=patch.path.read_bytes())
+        file = PatchFile(patch=patch, content=read_file(patch.path))
     except OSError as error:
         raise PatchFile(patch=patch, content=b"").error(
             f"{error.strerror}: {patch.path}",

@@ -26,6 +26,7 @@ from nox_buildstages.system.files import (
     FULL_DISK,
     path_from_url,
     path_id,
+    read_file,
     remove_tree,
     sha256_of,
     temporary_folder,
@@ -287,7 +288,7 @@ class Sources(Value, kw_only=False):
                         partial.write_bytes(read_metadata(path))
                     os.replace(partial, file)  # noqa: PTH105 - the name that says it is atomic
             note_use(file.parent)
-            return parse_metadata(file.read_bytes())
+            return parse_metadata(read_file(file))
         return None
 
     def _check_out(self, source: GitSource, target: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.sources import git
-from nox_buildstages.system.files import sha256_of, write_text
+from nox_buildstages.system.files import read_text, sha256_of, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -94,7 +94,7 @@ def hash_files(
     stamps, newest = _digest_stamps(files)
     if note is not None:
         with suppress(OSError):
-            noted, _, answer = note.read_text("utf-8", "replace").partition(" ")
+            noted, _, answer = read_text(note, errors="replace").partition(" ")
             if noted == stamps and answer:
                 return answer
     answer = hash_contents(tree, files)
@@ -173,7 +173,7 @@ def find_empty_submodules(tree: Path, listed: Collection[str] = ()) -> tuple[str
     """
     declared: list[str] = []
     with suppress(OSError):
-        text = (tree / ".gitmodules").read_text(encoding="utf-8", errors="replace")
+        text = read_text(tree / ".gitmodules", errors="replace")
         declared = _SUBMODULE.findall(text)
     found = {name for name in listed if (tree / name).is_dir()}.union(declared)
     return tuple(

@@ -16,6 +16,7 @@ from nox_buildstages import reader
 from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.system import files
 from nox_buildstages.system.documents import find_json
+from nox_buildstages.system.files import open_text, read_text
 from nox_buildstages.value import Value, field_names, replace, to_dict
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class BuildDirectory(Value, kw_only=False):
     ) -> BuildMemory | None:
         """Return the most memory that a build with some jobs used; None if unknown."""
         try:
-            with self.memory.open(encoding="utf-8") as file:
+            with open_text(self.memory) as file:
                 process, build = map(int, file.readline().split()[:2])
         except (OSError, ValueError):
             return None
@@ -202,7 +203,7 @@ class BuildDirectory(Value, kw_only=False):
         if begun is None or begun.environment != str(environment):
             return None
         try:
-            text = self.checkpoint.read_text(encoding="utf-8")
+            text = read_text(self.checkpoint)
             moment, *names = text.split("\0")
             time = int(moment)
         except (OSError, ValueError):

@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nox_buildstages.system.files import read_text
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Activity(Value):
 def read_activity(build_dir: BuildDirectory) -> Activity | None:
     """Return what the processes of a build do; None if unknown."""
     try:
-        text = build_dir.memory.read_text(encoding="utf-8", errors="replace")
+        text = read_text(build_dir.memory, errors="replace")
         head, *lines = text.splitlines()
         _, _, most, seconds, memory, done = map(int, head.split())
     except (OSError, ValueError):
@@ -140,7 +141,7 @@ def read_compiled(build_dir: BuildDirectory) -> list[CompiledFile]:
     lines: list[str] = []
     for file in (build_dir.compiled, build_dir.memory):  # that have ended, and others
         with suppress(OSError):
-            lines += file.read_text("utf-8", errors="replace").splitlines()
+            lines += read_text(file, errors="replace").splitlines()
     return [*parse_compiled(lines, build_dir.shorten())]
 
 

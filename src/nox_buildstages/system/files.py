@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import IO, BinaryIO
+    from typing import IO, BinaryIO, TextIO
 
 FileStamp: TypeAlias = tuple[int, ...]
 """Inode, size and times of a file, to notice that the file has changed."""
@@ -102,6 +103,20 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
         UnicodeDecodeError: The file isn't UTF-8.
     """
     return read_file(path).decode("utf-8", errors)
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a regular file as text; what isn't UTF-8 is replaced.
+
+    Raises:
+        OSError: See ``open_file``.
+    """
+    return io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace")
+
+
+def find_files(top: Path, name: str) -> list[Path]:
+    """Return the files of a name below a folder, sorted."""
+    return sorted(Path(it, name) for it, _, names in walk(top) if name in names)
 
 
 def sha256_of(path: Path) -> str:

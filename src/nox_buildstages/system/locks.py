@@ -140,7 +140,7 @@ def _take(path: Path, *, is_shared: bool = False) -> int:
     access = os.O_RDONLY if is_shared else os.O_RDWR  # NFS wants both to lock alone
     operation = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     while True:
-        descriptor = os.open(path, access | os.O_CREAT, 0o666)
+        descriptor = os.open(path, access | os.O_CREAT | os.O_NONBLOCK, 0o666)
         try:
             fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import parse_wheel_filename
 
-from nox_buildstages.system.files import remove_if_same, write_if_changed
+from nox_buildstages.system.files import read_text, remove_if_same, write_if_changed
 from nox_buildstages.wheelhouse.index import IndexEntry, index_pages
 from nox_buildstages.wheels import core_metadata
 from nox_buildstages.wheels.wheel import read_metadata
@@ -86,7 +86,7 @@ def withdraw_release(folder: Path) -> None:
 def read_sums(folder: Path) -> dict[str, str]:
     """Return the sha256 of each file of the former release, by name."""
     with suppress(OSError, UnicodeDecodeError):
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_text(folder / SUMS).splitlines()
         matches = filter(None, map(_SUM.fullmatch, lines))
         return {found["name"]: found["sha256"] for found in matches}
     return {}

@@ -15,7 +15,9 @@ from nox_buildstages.system.files import (
     IGNORE_FILE,
     atomic_write,
     file_stamp,
+    find_files,
     make_ignored_folder,
+    read_file,
     remove_abandoned,
     remove_if_same,
     sha256_of,
@@ -149,7 +151,7 @@ class Wheelhouse(Value, kw_only=False):
             return self._remember(
                 "manifest",
                 path,
-                lambda: parse_manifest(path.read_bytes(), path=str(path)),
+                lambda: parse_manifest(read_file(path), path=str(path)),
             )
         except (OSError, ValueError):
             return Manifest()
@@ -224,7 +226,7 @@ def unused_wheelhouses(cells: Cells) -> list[str]:
         for it in cells.projects
         for python in it.cell_pythons or ("",)
     }
-    found = (path.parent for path in folder.rglob(MANIFEST))
+    found = (path.parent for path in find_files(folder, MANIFEST))
     return sorted(
         os.path.relpath(it, folder.parent)
         for it in found

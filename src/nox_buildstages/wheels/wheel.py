@@ -22,7 +22,7 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.system.files import read_chunks
+from nox_buildstages.system.files import open_file, read_chunks
 from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
@@ -235,7 +235,7 @@ def dist_info_folder(archive: zipfile.ZipFile) -> str:
 def _open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a wheel, and raise every fault found in the block as a WheelError."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
     except (
         ValueError,  # ours, and those of core metadata, text and hashes

@@ -25,7 +25,12 @@ from nox_buildstages.lock.files.inputs import list_folders
 from nox_buildstages.model import PROJECT, DirectorySource
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import file_stamp, path_from_url, write_text
+from nox_buildstages.system.files import (
+    file_stamp,
+    path_from_url,
+    read_text,
+    write_text,
+)
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -158,6 +163,6 @@ def _stamp(path: Path | str) -> FileStamp:
 def _read(path: Path) -> str:
     """Return the text of a file; an empty text if unreadable."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_text(path, errors="replace")
     except OSError:
         return ""

@@ -35,7 +35,7 @@ from nox_buildstages.sources.trees import find_caches
 from nox_buildstages.store.remote import Remote, choose_remote_store
 from nox_buildstages.store.store import Store
 from nox_buildstages.system import process
-from nox_buildstages.system.files import path_id, write_text
+from nox_buildstages.system.files import path_id, read_text, write_text
 from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse.directory import Wheelhouse
 
@@ -360,7 +360,7 @@ class Workspace(Value):
             LockError: A session of this run has failed to.
         """
         try:
-            text = self._last_run.read_text(encoding="utf-8")
+            text = read_text(self._last_run)
         except OSError:
             return False
         run, failed, session = text.partition("\n")

@@ -24,7 +24,7 @@ from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.documents import read_toml
-from nox_buildstages.system.files import temporary_folder
+from nox_buildstages.system.files import read_text, temporary_folder
 from nox_buildstages.system.process import Command, helper_variables, run_checked
 from nox_buildstages.value import Value
 
@@ -242,7 +242,7 @@ def count_ccache(log: Path) -> Counts:
     """Return the hits and the compilations in a log of ccache."""
     if not log.is_file():
         return 0, 0
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(log, errors="replace").splitlines()
     hits = sum(line in _HITS for line in lines)
     return hits, hits + lines.count(_MISS)
 

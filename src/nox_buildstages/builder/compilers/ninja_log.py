@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.store.compiled import CompiledFile
-from nox_buildstages.system.files import walk
+from nox_buildstages.system.files import open_text, read_text, walk
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def find_steps(build_dir: BuildDirectory) -> Iterator[CompiledFile]:
             continue
         sources: dict[str, str] = {}
         for file in log.parent.glob("*.ninja"):
-            sources |= read_sources(file.read_text(encoding="utf-8", errors="replace"))
-        with log.open(encoding="utf-8", errors="replace") as lines:
+            sources |= read_sources(read_text(file, errors="replace"))
+        with open_text(log) as lines:
             steps = read_log(lines)
         for step in steps:
             path = os.path.normpath(Path(folder, step.result))

@@ -14,6 +14,7 @@ from nox_buildstages.store.compiled import (
     read_activity,
     read_compiled,
 )
+from nox_buildstages.system.files import open_text
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def collect_compiled(build_dir: BuildDirectory, log: Path) -> CompiledFiles | No
     activity = read_activity(build_dir)
     try:
         files = merge_sources(read_compiled(build_dir), find_steps(build_dir))
-        with log.open(encoding="utf-8", errors="replace") as lines:
+        with open_text(log) as lines:
             count = count_steps(lines).begun
     except OSError as error:
         _LOG.debug("no files of %s: %s", build_dir.folder, error)

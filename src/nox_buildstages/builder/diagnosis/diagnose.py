@@ -17,6 +17,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     memory_hint,
 )
 from nox_buildstages.model import PROJECT
+from nox_buildstages.system.files import open_file
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def read_log(log: Path, start: int = 0) -> Iterator[str]:
     """Yield the lines of a log after a position; none if the file doesn't exist."""
     if not log.is_file():
         return
-    with log.open("rb") as stream:
+    with open_file(log) as stream:
         stream.seek(start)
         for line in iter(partial(stream.readline, _LINE), b""):
             yield line.decode("utf-8", "replace")

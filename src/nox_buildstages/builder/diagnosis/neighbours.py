@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nox_buildstages.sources.trees import widen
+from nox_buildstages.system.files import open_file
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Origin(Value):
         if not log.is_file():
             return ""
         folder = self.top / (self.subdirectory or "")
-        with log.open("rb") as stream:
+        with open_file(log) as stream:
             stream.seek(max(0, log.stat().st_size - _LOG_SIZE))
             text = stream.read().decode(errors="replace")
         for path in dict.fromkeys(map(Path, _PATHS.findall(text))):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.jobs.slots import job_variables
 from nox_buildstages.errors import CommandError
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import read_text, write_text
 from nox_buildstages.system.process import run_checked, version_command
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _ask_version(
     stamp = (program, status.st_size, status.st_mtime_ns, status.st_ino)
     answer = cache / f"{hashlib.sha256(repr(stamp).encode()).hexdigest()}.json"
     with suppress(OSError):
-        return answer.read_text(encoding="utf-8")
+        return read_text(answer)
     try:
         version = run_checked(runner, version_command(str(program), outer))
     except CommandError:
@@ -126,4 +126,4 @@ def _read_files(tree: Path, names: re.Pattern[str]) -> Iterator[str]:
     """Yield the text of the files at the top of a source with some names."""
     for file in tree.iterdir():
         if names.fullmatch(file.name) and file.is_file():
-            yield file.read_text(encoding="utf-8", errors="replace")
+            yield read_text(file, errors="replace")

@@ -77,8 +77,11 @@ class Sandbox(Value):
         more = (*(f"r{it}" for it in read), *(f"w{it}" for it in write))
         return replace(self, rules=(*self.rules, *more))
 
-    def wrap(self, command: Command) -> Command:
-        """Wrap a command for the sandbox."""
+    def wrap(self, command: Command, *, is_together: bool = False) -> Command:
+        """Wrap a command for the sandbox.
+
+        With ``is_together``, its daemons end with it, if the system allows that.
+        """
         at: tuple[str, ...] = ()
         if self.moved is not None:
             at = ("--at", str(self.moved), str(HERE))
@@ -86,7 +89,8 @@ class Sandbox(Value):
             env = {name: self.translate(value) for name, value in command.env.items()}
             command = replace(command, argv=argv, env=env)
         files = () if self.rules is None else ("--files", *self.rules)
-        ours = (sys.executable, "-I", "-S", str(ISOLATE), self.network, *at, *files)
+        options = (*(["--together"] if is_together else []), *at, *files)
+        ours = (sys.executable, "-I", "-S", str(ISOLATE), self.network, *options)
         return replace(command, argv=(*ours, "--", *command.argv))
 
     def with_network(self) -> Sandbox:

@@ -1,6 +1,6 @@
 """Run a program in a sandbox.
 
-``python -I -S isolate.py NETWORK [--at FOLDER HERE] [--files RULE…] -- [PROGRAM …]``
+``isolate.py NETWORK [--together] [--at FOLDER HERE] [--files RULE…] -- [PROGRAM …]``
 
 ``NETWORK`` is ``namespace`` or ``seccomp``, by which the network is cut off, or ``on``.
 The script restricts itself and then becomes the program, so process, signals and exit
@@ -11,6 +11,9 @@ With ``--at``, the program and all processes below see a folder at another path,
 and a program started in the folder starts at the other path. Nothing lies around that
 path except the folders of the system: a program that searches upwards finds no project
 of the user.
+
+With ``--together`` and ``--at``, all processes below the program end with it, if the
+system allows that. Then the script waits for the program, and ends as the program does.
 
 With ``--files``, the program reaches only files with a rule: a letter and a path. If
 the kernel has no Landlock, rules only keep the program from writing, and only with
@@ -32,6 +35,7 @@ sys.path.insert(0, os.path.dirname(__file__))  # noqa: PTH120 - quick to start
 import capabilities  # type: ignore[import-not-found]
 import landlock  # type: ignore[import-not-found]
 import namespaces  # type: ignore[import-not-found]
+import processes  # type: ignore[import-not-found]
 import seccomp  # type: ignore[import-not-found]
 
 CANNOT_CUT = 125
@@ -46,19 +50,22 @@ CANNOT_RUN = 127
 ON, NAMESPACE, SECCOMP = "on", "namespace", "seccomp"
 """The states of the network: on, or by what it is cut off."""
 
-AT, FILES, END = "--at", "--files", "--"
+TOGETHER, AT, FILES, END = "--together", "--at", "--files", "--"
 
 
 def main(argv: list[str]) -> int:
     """Enter the sandbox and become a program; return a status after a failure."""
     end = argv.index(END)
     (network, *options), program = argv[:end], argv[end + 1 :]
+    is_together = options[:1] == [TOGETHER]
+    options = options[is_together:]
     is_moved = options[:1] == [AT]
     places, options = (options[1:3], options[3:]) if is_moved else ([], options)
     rules = options[1:] if options[:1] == [FILES] else None
     libc = ctypes.CDLL(None, use_errno=True)
+    processes.die_with_parent(libc)
     try:
-        enter_sandbox(libc, network, places, rules)
+        enter_sandbox(libc, network, places, rules, is_together=is_together)
     except OSError as error:
         # The system's word for this limit is about disks.
         is_limit = error.errno == errno.ENOSPC
@@ -77,7 +84,12 @@ def main(argv: list[str]) -> int:
 
 
 def enter_sandbox(
-    libc: ctypes.CDLL, network: str, places: list[str], rules: list[str] | None
+    libc: ctypes.CDLL,
+    network: str,
+    places: list[str],
+    rules: list[str] | None,
+    *,
+    is_together: bool,
 ) -> None:
     """Restrict this process.
 
@@ -91,6 +103,8 @@ def enter_sandbox(
         namespaces.enter_namespaces(
             libc, places, writable, offline=network == NAMESPACE
         )
+        if places and is_together:
+            processes.contain_processes(libc)
     capabilities.drop_capabilities(libc)
     if rules is not None and landlock.find_version(libc) >= landlock.FIRST_USABLE:
         landlock.restrict_files(libc, rules)

@@ -10,6 +10,7 @@ from nox_buildstages.errors import BackendError, BuildStagesError, MetadataError
 from nox_buildstages.lock.files.pylock import sdist_version
 from nox_buildstages.lock.resolve.known_metadata import BackendAnswer
 from nox_buildstages.sources import metadata as source_tree
+from nox_buildstages.system.files import read_file
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Record, Value, field, replace
 
@@ -183,7 +184,7 @@ class SharedProvider(Value):
 def find_imports(setup: Path) -> Iterator[str]:
     """Yield the well-known modules without which a setup.py can't run."""
     try:
-        body = ast.parse(setup.read_bytes()).body
+        body = ast.parse(read_file(setup)).body
     except (OSError, SyntaxError, ValueError):
         return
     names: dict[str, None] = {}

@@ -23,6 +23,7 @@ from nox_buildstages.declarations.foreign import read_foreign
 from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.lock.files import folder
 from nox_buildstages.safe_text import show
+from nox_buildstages.system.files import read_file
 from nox_buildstages.system.terminal import print_lines
 from nox_buildstages.value import replace
 from nox_buildstages.workspace.workspace import open_workspace
@@ -88,7 +89,7 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
         return
 
     # Print the tables, and write them.
-    text = pyproject.resolve().read_bytes().decode("utf-8")
+    text = read_file(pyproject.resolve()).decode("utf-8")
     changed = change_text(text, changes)
     addition = ""
     if proposal.stages or changed.new_tables:

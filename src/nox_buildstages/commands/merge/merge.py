@@ -11,7 +11,12 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.commands.merge import parts as merging, read
 from nox_buildstages.errors import BuildStagesError, UsageError
-from nox_buildstages.system.files import make_ignored_folder, write_if_changed
+from nox_buildstages.system.files import (
+    find_files,
+    make_ignored_folder,
+    read_file,
+    write_if_changed,
+)
 from nox_buildstages.text import align
 from nox_buildstages.value import Value
 from nox_buildstages.wheelhouse import checksums
@@ -162,7 +167,7 @@ class _Merge(Value):
                 builder = next(part for part in self.parts if part.entry(file))
                 log = builder.folder / builder.entry(file)["log"]
                 if log.is_file():
-                    write_if_changed(self.folder / entry["log"], log.read_bytes())
+                    write_if_changed(self.folder / entry["log"], read_file(log))
             for name, text in self.documents.items():
                 write_if_changed(self.folder / name, text.encode())
             own = [part for part in self.parts if not part.name]
@@ -220,7 +225,7 @@ def _hashes(texts: Mapping[str, str]) -> dict[str, str]:
 
 def _remove_former_merges(target: Path, but: Collection[Path]) -> None:
     """Remove the files of earlier merges in other folders below the target."""
-    for path in sorted(target.rglob(MANIFEST)):
+    for path in find_files(target, MANIFEST):
         house = Wheelhouse(path.parent)
         if house.folder in but or house.read_manifest().merged is None:
             continue

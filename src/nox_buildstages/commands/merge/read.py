@@ -13,7 +13,7 @@ from nox_buildstages import reader
 from nox_buildstages.commands.merge.parts import Part, unique_names
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
-from nox_buildstages.system.files import sha256_of
+from nox_buildstages.system.files import find_files, read_file, read_text, sha256_of
 from nox_buildstages.wheelhouse import checksums
 from nox_buildstages.wheelhouse.directory import BOUND_LOCK, Wheelhouse
 from nox_buildstages.wheelhouse.manifest import MANIFEST, parse_manifest
@@ -42,7 +42,7 @@ def find_wheelhouses(
     for folder in [folder.resolve() for folder in folders]:
         if not folder.is_dir():
             raise UsageError(problem=f"{folder} is not a folder", hint=_HINT)
-        houses = sorted(path.parent for path in folder.rglob(MANIFEST))
+        houses = sorted(path.parent for path in find_files(folder, MANIFEST))
         sources = []
         for house in houses:
             manifest = Wheelhouse(house).read_manifest()
@@ -78,7 +78,7 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
     is_target = house == into
     try:
         path = house / MANIFEST
-        manifest = parse_manifest(path.read_bytes(), path=str(path))
+        manifest = parse_manifest(read_file(path), path=str(path))
     except ValueError as error:
         raise _damage(house, MANIFEST, f"can't be read: {error}") from error
     if manifest.invalid:
@@ -148,7 +148,7 @@ def _verify_files(house: Path, listing: str, hashes: Mapping[str, str]) -> None:
 
 def _read_text(house: Path, file: str) -> str:
     try:
-        return (house / file).read_text(encoding="utf-8")
+        return read_text(house / file)
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise _damage(house, file, f"can't be read: {error}") from error
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system.documents import find_json
-from nox_buildstages.system.files import temporary_folder, walk
+from nox_buildstages.system.files import read_file, temporary_folder, walk
 from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def is_source(original: Path, tree: Path, name: str) -> bool:
     if not (original / name).parent.is_dir():
         return False
     try:
-        return b"\0" not in (tree / name).read_bytes()
+        return b"\0" not in read_file(tree / name)
     except OSError:  # a link that leads nowhere
         return False
 
@@ -145,4 +145,4 @@ def make_patch(
                 reason=f"exit status {completed.returncode}",
                 output=completed.stderr,
             )
-        return output.read_bytes()
+        return read_file(output)

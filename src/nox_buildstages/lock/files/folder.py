@@ -23,6 +23,7 @@ from nox_buildstages.system.files import (
     FileStamp,
     file_stamp,
     path_from_url,
+    read_file,
     read_text,
     sha256_of,
     write_text,
@@ -226,7 +227,7 @@ def _read_files(project: Project) -> _LockFiles:
         raise StaleLockError(problem=f"{subject} is missing")
     return _LockFiles(
         stems=stems,
-        contents={name: path.read_bytes() for name, path in paths.items()},
+        contents={name: read_file(path) for name, path in paths.items()},
         stamps=stamps,
         folder_stamp=folder_stamp,
     )
@@ -237,7 +238,7 @@ def _load(path: Path) -> Lock:
     from nox_buildstages.lock.files.document import load_lock  # noqa: PLC0415 - slow
 
     stem = path.name.removeprefix("pylock.").removesuffix(".toml")
-    return load_lock(path.read_text(encoding="utf-8", errors="replace"), name=stem)
+    return load_lock(read_text(path, errors="replace"), name=stem)
 
 
 def digest_files(projects: Sequence[Project]) -> str:
@@ -329,7 +330,7 @@ def write_locks(project: Project, locks: Iterable[Lock]) -> tuple[Path, ...]:
     changed = [
         path
         for path, text in wanted.items()
-        if not path.is_file() or path.read_bytes() != text.encode()
+        if not path.is_file() or read_file(path) != text.encode()
     ]
     for path in changed:
         write_text(path, wanted[path])

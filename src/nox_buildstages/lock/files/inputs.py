@@ -18,7 +18,7 @@ from nox_buildstages.indexes.url_secrets import strip_logins
 from nox_buildstages.lock.files.lockfile import FORMAT, digest
 from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_parts
-from nox_buildstages.system.files import path_from_url
+from nox_buildstages.system.files import path_from_url, read_file
 from nox_buildstages.text import diff
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _read_files(
         hashes = {patch: read_patch(patch).sha256 for patch in declared_patches}
     files = {
         folder: tuple(
-            (name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
+            (name, hashlib.sha256(read_file(folder / name)).hexdigest())
             for name in METADATA_FILES
             if (folder / name).is_file()
         )

@@ -30,7 +30,7 @@ from nox_buildstages.lock.files.lockfile import (
 from nox_buildstages.model import ArchiveSource
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import write_text
+from nox_buildstages.system.files import read_text, write_text
 from nox_buildstages.value import Value, to_dict
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class KeptText(Value):
     def load(self) -> str | None:
         """Return the text; None if missing or damaged."""
         with suppress(OSError, ValueError):
-            digest, _, text = self.path.read_text(encoding="utf-8").partition("\n")
+            digest, _, text = read_text(self.path).partition("\n")
             if digest == _digest(text):
                 note_use(self.path)
                 return text
