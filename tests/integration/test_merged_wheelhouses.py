@@ -637,6 +637,28 @@ def test_unreleased_wheels_have_no_provenance(yard: Yard) -> None:
     assert sums_hold(yard.target)
 
 
+@pytest.mark.parametrize("is_old", [True, False])
+def test_a_statement_of_an_earlier_version_loses_values(
+    yard: Yard, *, is_old: bool
+) -> None:
+    """It doesn't say which variables were passed, so any value may be a secret."""
+    house = yard.released("jobs/one", "a 1.0")
+    variables: dict[str, Any] = {"env": {"TOKEN": "hunter2"}}
+    if not is_old:
+        variables["pass-env"] = {}
+    definition = {"externalParameters": {"stage": "s", **variables}}
+    plain = json.loads(statement(house / A))
+    full = {**plain, "predicate": {"buildDefinition": definition}}
+    edit(house / "provenance.jsonl", json.dumps(plain), json.dumps(full))
+    again(house, "provenance.jsonl")
+    said = yard.merge()
+    (line,) = (yard.target / "provenance.jsonl").read_text("utf-8").splitlines()
+    found = json.loads(line)["predicate"]["buildDefinition"]["externalParameters"]
+    left_out = {"env": {}, "pass-env": {"TOKEN": ""}}
+    assert found == {"stage": "s", **(left_out if is_old else variables)}
+    assert ("values of variables, which may be secrets, are left out" in said) == is_old
+
+
 def test_a_statement_about_another_wheel_is_left_out(yard: Yard) -> None:
     """Statements of former releases are ignored."""
     house = yard.released("jobs/one", "a 1.0")

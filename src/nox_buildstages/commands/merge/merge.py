@@ -214,6 +214,11 @@ class _Merge(Value):
                 f"no provenance for {', '.join(sorted(built - described))}, because"
                 " the wheelhouse wasn't released"
             )
+        for part in (it for it in self.parts if it.hides_values):
+            yield (
+                f"{part.folder / checksums.PROVENANCE}: of an earlier version; the"
+                " values of variables, which may be secrets, are left out"
+            )
         for path in sorted(self.folder.glob("*.whl")):
             if path.name not in self.owners:
                 yield f"left alone: {path}, which is in none of the wheelhouses"

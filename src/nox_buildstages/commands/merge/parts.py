@@ -37,6 +37,7 @@ class Part(Value):
     documents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     statements: tuple[tuple[str, str], ...] = ()  # each after the file of its wheel
     is_released: bool = False  # has checksums and an index
+    hides_values: bool = False  # whether statements lost values of variables
 
     @property
     def hashes(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import PurePath, PurePosixPath
@@ -117,13 +118,16 @@ def read_part(house: Path, name: str, *, into: Path) -> Part:
                 texts[label] = (
                     _rebase_lock(house / file, text, hashes, into) if is_lock else text
                 )
+    statements = _read_statements(house, hashes)
+    shown = tuple((file, _hide_values(line)) for file, line in statements)
     return Part(
         folder=house,
         name="" if is_target else name,
         wheels=wheels,
         vendored=vendored,
         documents=documents,
-        statements=_read_statements(house, hashes),
+        statements=shown,
+        hides_values=shown != statements,
         is_released=bool(sums),
     )
 
@@ -206,3 +210,21 @@ def _read_statements(
             if hashes.get(file) == sha256:
                 found.append((file, line))
     return tuple(found)
+
+
+def _hide_values(line: str) -> str:
+    """Return a statement, without values of variables if an earlier version wrote it.
+
+    Those versions don't say which values are those of the table, and which were passed
+    and may be secret.
+    """
+    statement = parameters = reader.parse_json(line, reader.plain)
+    for name in ("predicate", "buildDefinition", "externalParameters"):
+        parameters = parameters.get(name) if isinstance(parameters, dict) else None
+    if not isinstance(parameters, dict) or "pass-env" in parameters:
+        return line
+    variables = parameters.get("env")
+    if not variables:
+        return line
+    parameters |= {"env": {}, "pass-env": dict.fromkeys(variables, "")}
+    return json.dumps(statement, sort_keys=True)
