@@ -106,8 +106,9 @@ def enter_sandbox(
         if places and is_together:
             processes.contain_processes(libc)
     capabilities.drop_capabilities(libc)
-    if rules is not None and landlock.find_version(libc) >= landlock.FIRST_USABLE:
-        landlock.restrict_files(libc, rules)
+    version = landlock.find_version(libc)
+    if rules is not None and version >= landlock.FIRST_USABLE:
+        landlock.restrict_files(libc, rules, version)
     if network == SECCOMP:
         seccomp.cut_network(libc)
 

@@ -35,15 +35,15 @@ def find_version(libc: ctypes.CDLL) -> int:
     return max(0, version)
 
 
-def restrict_files(libc: ctypes.CDLL, rules: list[str]) -> None:
+def restrict_files(libc: ctypes.CDLL, rules: list[str], version: int) -> None:
     """Restrict this process, and all below, to files; also scope sockets and signals.
 
-    Each rule is a letter and a path. Paths that don't exist are skipped.
+    Each rule is a letter and a path. Paths that don't exist are skipped. The kernel has
+    the version of Landlock, or a later one.
 
     Raises:
         OSError: The kernel has no Landlock.
     """
-    version = find_version(libc)
     known = (1 << _BITS.get(version, 16)) - 1
     read = _EXECUTE | _READ_FILE | _READ_DIR
     accesses = {
