@@ -19,7 +19,7 @@ from nox_buildstages.value import field_names, to_dict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-characters = st.characters(exclude_characters="\0")
+characters = st.characters(codec="utf-8", exclude_characters="\0")
 words = st.text(characters, min_size=1, max_size=6)
 # A name ends at a blank, so that "a" 1 and "a 1" can't give the same reason.
 names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=6)
