@@ -90,6 +90,7 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
     ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
     ({"tools": {"nvcc": "13.0\nnew\nmore"}}, ("tool nvcc '13.0' → 'new'",)),
+    ({"tools": {"nvcc": "new\nmore"}}, ("tool nvcc '13.0' → 'new'",)),
     ({"network": True}, ("network off → on",)),
     ({"open_files": True}, ("sandbox on → off",)),
     ({"own_cuda": True}, ("CUDA of the machine → of the environment",)),

@@ -184,16 +184,23 @@ class BuildContext(Value, eq=False):
     def find_wheel(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store; None if missing."""
         run, key = self.tools.run, recipe.key
-        wheel = run.once((SESSION, "wheel", key, self), lambda: self.find_stored(key))
+        wheel = run.once(
+            (SESSION, "wheel", key, self), lambda: self.find_stored(recipe)
+        )
         if wheel is None:
             run.forget(SESSION, "wheel", key, self)
         return wheel
 
-    def find_stored(self, key: str) -> StoredWheel | None:
+    def find_stored(self, recipe: Recipe) -> StoredWheel | None:
         """Return a wheel from the store; hash it again only if a file was replaced.
 
-        If the wheel was built again meanwhile, it is the one that this run has seen.
+        If the wheel was built again meanwhile, it is the one that this run has seen. A
+        wheel whose build started no compiler is found for every compiler.
         """
+        found = (self._find_by_key(it.key) for it in recipe.alternatives)
+        return next(filter(None, found), None)
+
+    def _find_by_key(self, key: str) -> StoredWheel | None:
         run, store = self.tools.run, self.tools.store
         stamps = store.stamps(key)
         seen = run.seen_wheels().get(key) if len(stamps) > _TOP_AND_ONE else None
@@ -210,7 +217,9 @@ class BuildContext(Value, eq=False):
         """
         wheel, remote = self.find_wheel(recipe), self.tools.remote
         if wheel is None and remote is not None:
-            wheel = remote.fetch(recipe, check=self._check_fetched)
+            check = self._check_fetched
+            fetched = (remote.fetch(it, check=check) for it in recipe.alternatives)
+            wheel = next(filter(None, fetched), None)
             if wheel is not None:
                 self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel
@@ -272,7 +281,8 @@ class BuildContext(Value, eq=False):
             UsageError: The remote store has no driver.
         """
         remote = self.tools.remote
-        wheel = None if remote is None else remote.peek(recipe)
+        wheels = () if remote is None else map(remote.peek, recipe.alternatives)
+        wheel = next(filter(None, wheels), None)
         if wheel is not None:
             self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel is not None
@@ -439,7 +449,7 @@ class BuildContext(Value, eq=False):
     def missing_tools(self, stage: Stage) -> tuple[str, ...]:
         """Return the tools of a stage that aren't found, nor in its environment."""
         outputs = self.locks[stage.name].outputs
-        finders = [self._finder(stage, it.name) for it in outputs]
+        finders = [self.finder(stage, it.name) for it in outputs]
         return tuple(
             tool
             for tool in stage.tools or ()
@@ -447,7 +457,7 @@ class BuildContext(Value, eq=False):
             and not all(it.find(split(tool)[0]) for it in finders)
         )
 
-    def _finder(self, stage: Stage, output: NormalizedName) -> ProgramFinder:
+    def finder(self, stage: Stage, output: NormalizedName) -> ProgramFinder:
         """Return what finds the programs that a build of an output would find."""
         from nox_buildstages.builder.compilers.versions import ProgramFinder  # noqa: PLC0415
 
@@ -465,7 +475,7 @@ class BuildContext(Value, eq=False):
 
     def _machine(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the versions of the machine's compilers and C library."""
-        finder, own_cuda = self._finder(stage, output), self.has_own_cuda(stage, output)
+        finder, own_cuda = self.finder(stage, output), self.has_own_cuda(stage, output)
         question = (SESSION, "machine", own_cuda, *sorted(finder.choices.items()))
         found = self.tools.run.once(
             question, lambda: finder.compilers(has_nvcc=own_cuda)
@@ -475,7 +485,7 @@ class BuildContext(Value, eq=False):
     def _version(self, tool: str, stage: Stage, output: NormalizedName) -> str:
         """Return what a tool of a stage prints about its version."""
         name, *words = split(tool)
-        finder = self._finder(stage, output)
+        finder = self.finder(stage, output)
         programs = finder.find(name)
         if not programs:
             hint, details = f"install {name}", []

@@ -177,7 +177,7 @@ class Job(Value):
         """
         last = self.history.previous(self.recipe)
         reasons = ["--rebuild asks for it"] if is_asked else []
-        if last is None or not is_asked or last.key != self.recipe.key:
+        if last is None or not is_asked or last.key not in self.recipe.keys:
             changes = self.history.explain(self.recipe, last)
             reasons += (text for text, _ in changes)
         compared = {"compared": last.to_build()} if last else {}
@@ -246,6 +246,13 @@ class Job(Value):
         outer = self.context.tools.run.outer.get("PATH", os.defpath)
         declared = self.variables.get("PATH", outer)
         return os.pathsep.join((str(self.environment.bin), declared))
+
+    @property
+    def compilers(self) -> dict[str, str]:
+        """The names of the compilers that the build may start, by path."""
+        found = self.context.finder(self.stage, self.output.name).programs
+        cache = self.compiler_cache
+        return {**found, **({str(cache): cache.stem} if cache else {})}
 
     @property
     def home_settings(self) -> HomeSettings:

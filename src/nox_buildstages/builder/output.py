@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from nox_buildstages.builder.attempts import (
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.compilers.slowest import collect_compiled
+from nox_buildstages.builder.compilers.started import watch_programs
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.parallelism import (
     is_serial,
@@ -48,14 +49,17 @@ from nox_buildstages.system.files import make_ignored_folder, open_text
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
     from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest, JobSlot
     from nox_buildstages.store.build_dir import BuildDirectory
+    from nox_buildstages.store.key import Recipe
     from nox_buildstages.wheels.wheel import WheelFile
 
+_RESUMING = ", resuming an interrupted build"
 _HEADER_LINES = 100
 """Number of lines at the start of a log that may contain its key."""
 
@@ -76,7 +80,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         "another run that builds it",
         job.place,
     ):
-        earlier = job.context.find_stored(recipe.key)
+        earlier = job.context.find_stored(recipe)
         if earlier is not None and (earlier.run == tools.run.id or not rebuild):
             # Another process has built the wheel in the meantime.
             tools.run.emit(
@@ -102,32 +106,33 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                         request = request_jobs(job, build_dir, tree, attempt.most)
                         with job.take_jobs(slot, request) as jobs:
                             network = "" if job.sandbox.is_off else ", network on"
-                            resuming = ", resuming an interrupted build"
                             limit = describe_limit(job, jobs, request)
                             tools.run.report(
                                 f"building {recipe.name} {recipe.version} with {jobs}"
-                                f"{limit}{network}{resuming * resumes}{job.log_note}"
+                                f"{limit}{network}{_RESUMING * resumes}{job.log_note}"
                             )
                             machine = tools.job_pool.machine
                             kills, free = machine.oom_kills(), machine.free_memory()
                             started = time.monotonic()
                             begin_log(job, jobs, attempt, resumes=resumes)
-                            wheel, hits, is_complete = build_wheel(
+                            wheel, hits, is_complete, compilers = build_wheel(
                                 *(job, jobs, build_dir, tree), is_fresh=not resumes
                             )
                             seconds = time.monotonic() - started
-                        stored = tools.store.put(
-                            recipe,
-                            wheel.path,
-                            log=job.log,
-                            seconds=spent + seconds,
-                            run=tools.run.id,
-                            tree_size=disk_size(build_dir.folder),
-                            memory=build_dir.read_memory(
-                                jobs.count, is_complete=is_complete, kill=kill
-                            ),
-                            compiled=collect_compiled(build_dir, job.log),
-                        )
+                        with hold_own_lock(job, is_pure=compilers == ()) as kept:
+                            stored = tools.store.put(
+                                kept,
+                                wheel.path,
+                                log=job.log,
+                                seconds=spent + seconds,
+                                run=tools.run.id,
+                                tree_size=disk_size(build_dir.folder),
+                                memory=build_dir.read_memory(
+                                    jobs.count, is_complete=is_complete, kill=kill
+                                ),
+                                compiled=collect_compiled(build_dir, job.log),
+                                compilers=compilers,
+                            )
                     facts |= {
                         **stored.facts,
                         "jobs": jobs.count,
@@ -157,6 +162,20 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
     tools.run.report(
         f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}"
     )
+
+
+@contextmanager
+def hold_own_lock(job: Job, *, is_pure: bool) -> Iterator[Recipe]:
+    """Hold the lock of the wheel that was built; yield its recipe.
+
+    If the build started no compiler, the recipe has none, so that the wheel is found
+    again on a machine with other ones. The caller holds the lock of the job's recipe.
+    """
+    kept = job.recipe.without_compilers() if is_pure else job.recipe
+    with ExitStack() as stack:
+        if kept.key != job.recipe.key:
+            stack.enter_context(job.context.tools.store.hold_lock(kept.key))
+        yield kept
 
 
 def begin_tree(job: Job, build_dir: BuildDirectory) -> Path:
@@ -218,11 +237,12 @@ def describe_limit(job: Job, jobs: BuildJobs, request: JobRequest) -> str:
 
 def build_wheel(
     job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, *, is_fresh: bool
-) -> tuple[WheelFile, str, bool]:
+) -> tuple[WheelFile, str, bool, tuple[str, ...] | None]:
     """Run the hook ``build_wheel`` in a source tree, and check the wheel.
 
-    Return the wheel, the hits of the compiler cache in words, and whether all compilers
-    ran below the build backend, so that their memory was measured.
+    Return the wheel, the hits of the compiler cache in words, whether all compilers ran
+    below the build backend, so that their memory was measured, and the names of the
+    compilers that it started; None for a resumed build, which may have started others.
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
@@ -230,16 +250,19 @@ def build_wheel(
     """
     context, name = job.context, job.output.name
     store = context.tools.store
-    with use_cache(
-        context.tools,
-        job.compiler_cache,
-        stage=job.stage.name,
-        sandbox=job.restrict(
-            *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
-            write=build_dir.writable,
-        ),
-        declared=job.declared_in(build_dir.folder),
-    ) as cache:
+    with (
+        ExitStack() as stack,
+        use_cache(
+            context.tools,
+            job.compiler_cache,
+            stage=job.stage.name,
+            sandbox=job.restrict(
+                *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
+                write=build_dir.writable,
+            ),
+            declared=job.declared_in(build_dir.folder),
+        ) as cache,
+    ):
         supervisor = Supervisor(
             lock=store.processes_lock(job.recipe.key),
             checkpoint=build_dir.checkpoint,
@@ -263,6 +286,7 @@ def build_wheel(
                     from nox_buildstages.builder import preflight  # noqa: PLC0415 - for few
 
                     preflight.check_before_compile(job, resumable, build_dir)
+                started = stack.enter_context(watch_programs(job.compilers))
                 if is_fresh and job.output.metadata.learned in ("static", "wheel"):
                     check_promise(
                         supervised, build_dir.home, job, is_labelled=is_labelled
@@ -275,6 +299,7 @@ def build_wheel(
                 ) as facts:
                     file_name = supervised.build_wheel(build_dir.wheel)
                     facts["jobs"] = jobs.count
+                compilers = started() if is_fresh else None
             wheel = accept_wheel(
                 build_dir.wheel,
                 file_name,
@@ -298,7 +323,7 @@ def build_wheel(
     if hits:
         with job.log.open("a", encoding="utf-8") as log:
             log.write(f"{hits}\n")
-    return wheel, hits, is_measured
+    return wheel, hits, is_measured, compilers
 
 
 def report_ignored_variables(job: Job, backend: Backend) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nox_buildstages.store.key import describe_changes, stage_wheel_changes
+from nox_buildstages.store.key import stage_wheel_changes
 from nox_buildstages.store.listing import list_wheels
 from nox_buildstages.store.store import RECORD
 from nox_buildstages.value import Value, field
@@ -50,13 +50,13 @@ class History(Value):
         wheelhouse; the wheel in the store that differs least, and of several the
         newest. The recipe lacks the wheels of projects in ``unknown``.
         """
-        for key in (recipe.key, self.keys.get(recipe.name, "")):
+        for key in (*recipe.keys, self.keys.get(recipe.name, "")):
             wheel = self.store.peek(key)
             if wheel is not None:
                 return wheel
 
         def distance(wheel: StoredWheel) -> int:
-            return len(describe_changes(wheel.recipe.without(unknown), recipe))
+            return len(recipe.compare(wheel.recipe.without(unknown)))
 
         return min(self._wheels_of(recipe.name), key=distance, default=None)
 
@@ -74,7 +74,7 @@ class History(Value):
                 found.append((time, wheel.recipe, wheel.memory))
 
         def order(build: tuple[float, Recipe, BuildMemory]) -> tuple[int, float]:
-            changes = describe_changes(build[1].without(unknown), recipe)
+            changes = recipe.compare(build[1].without(unknown))
             return len(changes), -build[0]
 
         return [memory for *_, memory in sorted(found, key=order)]
@@ -94,12 +94,12 @@ class History(Value):
         if last is None:
             yield "not built yet", None
             return
-        if not unknown and last.recipe.key == recipe.key:
+        if not unknown and last.recipe.key in recipe.keys:
             yield "its wheel in the store is damaged", None
             return
         old = last.recipe.without(unknown)
         wheels = stage_wheel_changes(old, recipe)
-        for text in describe_changes(old.without(wheels), recipe.without(wheels)):
+        for text in recipe.without(wheels).compare(old.without(wheels)):
             yield text, None
         for name in wheels:
             stage = recipe.environment[name].stage
@@ -116,7 +116,7 @@ class History(Value):
         if before is None or after is None:
             return None
         wheels = stage_wheel_changes(before, after)
-        own = describe_changes(before.without(wheels), after.without(wheels))
+        own = after.without(wheels).compare(before.without(wheels))
         if own:
             return Cause(output=name, text=own[0])
         deeper = (self._find_cause(wheel, before, after) for wheel in wheels)

@@ -115,6 +115,25 @@ class Recipe(Value):
         )
         return is_same and replace(recorded, passed=self.passed) == self
 
+    @cached_property
+    def alternatives(self) -> tuple[Recipe, ...]:
+        """The recipe, and the one of the same wheel if its build starts no compiler."""
+        return (self, self.without_compilers()) if self.machine else (self,)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys under which the store may have the wheel."""
+        return tuple(it.key for it in self.alternatives)
+
+    def compare(self, earlier: Recipe) -> tuple[str, ...]:
+        """Describe each difference from the recipe of an earlier wheel.
+
+        One without compilers says that its build started none, so none are compared.
+        """
+        if not earlier.machine and earlier.scheme == self.scheme:
+            earlier = replace(earlier, machine=self.machine)
+        return describe_changes(earlier, self)
+
     def without_compilers(self) -> Recipe:
         """Return the recipe of a build that starts no compiler."""
         return replace(self, machine={})
@@ -304,9 +323,9 @@ def _telling_part(value: object, other: object) -> str:
     if value is None:
         return "unset"
     if isinstance(value, str) and "\n" in value:
-        known = str(other).splitlines()
-        new = [line for line in value.splitlines() if line not in known]
-        return repr(new[0]) if new else repr(value)
+        lines, known = value.splitlines(), str(other).splitlines()
+        new = (line for line in lines if line not in known)
+        return repr(next(new, lines[0]))
     return repr(value)
 
 

@@ -189,6 +189,7 @@ class Remote(Value):
                 tree_size=remote.tree_size,
                 memory=remote.memory,
                 compiled=remote.compiled,
+                compilers=remote.compilers,
             )
 
     def _read_record(self, recipe: Recipe) -> bytes | None:

@@ -96,6 +96,8 @@ class StoredWheel(Value):
     tree_size: int | None = None  # bytes that its build directory had; None if unknown
     memory: BuildMemory | None = None  # None if it wasn't measured
     compiled_field: Any = None  # of the record; see ``compiled``
+    compilers: tuple[str, ...] | None = None
+    """The compilers that the build started; None if unknown."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -159,6 +161,7 @@ class StoredWheel(Value):
             tree_size=table.get("tree-size", reader.nullable(reader.count), None),
             memory=BuildMemory.from_dict(table.content.get("memory")),
             compiled_field=table.get("compiled", reader.plain, None),
+            compilers=table.get("compilers", reader.list_of(reader.text), None),
         )
 
 
@@ -285,6 +288,7 @@ class Store(Value, kw_only=False):
         tree_size: int | None = None,
         memory: BuildMemory | None = None,
         compiled: CompiledFiles | None = None,
+        compilers: tuple[str, ...] | None = None,
     ) -> StoredWheel:
         """Copy a wheel into the store, beside earlier wheels of the same key.
 
@@ -303,6 +307,7 @@ class Store(Value, kw_only=False):
             **({} if tree_size is None else {"tree-size": tree_size}),
             **memory_field(memory),
             **({} if compiled is None else {"compiled": compiled.to_dict()}),
+            **({} if compilers is None else {"compilers": compilers}),
         }
         target = top / record["sha256"]
         for path in (top, target):

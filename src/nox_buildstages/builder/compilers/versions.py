@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from nox_buildstages.system.process import Runner
 
 _NAMES = {
-    "cc": ("cc", "gcc"),
-    "c++": ("c++", "g++"),
+    "cc": ("cc", "gcc", "clang"),
+    "c++": ("c++", "g++", "clang++"),
     "nvcc": ("nvcc", "/usr/local/cuda/bin/nvcc"),
 }
 """The names by which build tools find a compiler without a variable."""
@@ -92,6 +92,21 @@ class ProgramFinder(Value):
                     versions.append(error.reason)
             if versions:
                 found[name] = "\n".join(dict.fromkeys(versions))
+        return found
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """The names of all compilers that are there, and of what runs them, by path."""
+        found = {
+            path: name
+            for name in COMPILERS
+            for path in self.find(name, _NAMES.get(name, ()))
+        }
+        for top in self.path.split(os.pathsep):
+            for name in _LAUNCHERS:
+                path = os.path.join(top, name)  # noqa: PTH118 - as above
+                if os.path.isfile(path):  # noqa: PTH113
+                    found[path] = name
         return found
 
     def find(self, name: str, names: Iterable[str] = ()) -> list[str]:
