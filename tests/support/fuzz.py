@@ -6,9 +6,16 @@ key that is missing) or as bytes (a part that is missing, twice, or something el
 
 from __future__ import annotations
 
+import base64
+import csv
 import datetime as dt
+import hashlib
+import io
 import json
 import shutil
+import tarfile
+import warnings
+import zipfile
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -60,9 +67,14 @@ from nox_buildstages.store.store import Store, load_record
 from nox_buildstages.value import Value
 from nox_buildstages.wheelhouse.manifest import format_manifest, parse_manifest
 from nox_buildstages.wheels.compare import compare_wheels
+from nox_buildstages.wheels.core_metadata import parse_requires_python
 from nox_buildstages.wheels.wheel import (
     compiled_members,
     installed_files,
+    libc_versions,
+    member_names,
+    projects_by_platform,
+    read_metadata,
     read_wheel,
     verify_record,
 )
@@ -193,10 +205,96 @@ def damaged(draw: Any, kind: Kind) -> bytes:  # noqa: ANN401 - Hypothesis's own
     return content
 
 
+_NAMES = (
+    *("a/y", "a.py", "a-1.0.data/purelib/b.py", "a-1.0.data/scripts/run", "a/x.so"),
+    *(
+        "../x",
+        "/etc/x",
+        "a/../../x",
+        "",
+        ".",
+        "a\\b",
+        "x" * 300,
+        "é",
+        "a/\x1b[2J",
+        "a/",
+    ),
+    *("a-1.0.dist-info/METADATA", "a-1.0.dist-info/RECORD", "b-1.dist-info/METADATA"),
+    *(
+        "a/",
+        "a-1.0/pyproject.toml",
+        "a-1.0/PKG-INFO",
+        "a-1.0/setup.py",
+        "a-1.0/l",
+        "a-1.0/m",
+    ),
+)
+_TARGETS = ("m", "../x", "/etc/passwd", "a-1.0/m", "a-1.0/setup.py", "", "l", "é" * 90)
+_METADATA = (
+    *(b"Name: a\nVersion: 1.0\n", b"Name: b\nVersion: 1.0\n", b"Name: a\n", b"\xff"),
+    b"Metadata-Version: 2.1\nName: a\nVersion: !\nRequires-Dist: (\n",
+)
+
+
+@st.composite
+def wheel_files(draw: Any) -> bytes:  # noqa: ANN401 - Hypothesis's own
+    """Draw a zip file with members as in a wheel, and odd ones."""
+    info = "a-1.0.dist-info"
+    names = [draw(st.sampled_from(_NAMES)) for _ in range(draw(st.integers(0, 4)))]
+    members = [(name, draw(st.binary(max_size=9))) for name in names]
+    members.append((f"{info}/METADATA", draw(st.sampled_from(_METADATA))))
+    tag = draw(st.sampled_from((b"Tag: py3-none-any\n", b"", b"Tag: x\n", b"\xff\xfe")))
+    members.append((f"{info}/WHEEL", b"Wheel-Version: 1.0\n" + tag))
+    rows = []
+    for name, content in members:
+        kind = draw(st.sampled_from(("sha256", "sha256", "sha256", "md5", "sha9", "")))
+        digest = hashlib.sha256(content).digest()
+        text = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        size = draw(st.sampled_from((len(content), "", "x", -1)))
+        rows.append([name, kind and f"{kind}={text}", size])
+    rows.append([f"{info}/RECORD", "", ""])
+    rows += draw(st.lists(st.lists(st.sampled_from(_NAMES), max_size=4), max_size=1))
+    record = io.StringIO()
+    csv.writer(record).writerows(rows)
+    if draw(_deeper):
+        members.append((f"{info}/RECORD", record.getvalue().encode()))
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
+        warnings.simplefilter("ignore")  # of two members of one name
+        for name, content in members:
+            entry = zipfile.ZipInfo(name)
+            mode = draw(st.sampled_from((0o100644, 0o100755, 0o120777, 0o010644, 0)))
+            entry.external_attr = (mode if name in _NAMES else 0) << 16
+            entry.compress_type = draw(st.sampled_from((0, 8, 12, 14)))
+            archive.writestr(entry, content)
+    return stream.getvalue()
+
+
+@st.composite
+def tar_files(draw: Any) -> bytes:  # noqa: ANN401 - Hypothesis's own
+    """Draw a tar file with members as in an sdist, and odd ones."""
+    stream = io.BytesIO()
+    mode = draw(st.sampled_from(("w:gz", "w", "w:xz", "w:bz2")))
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for _ in range(draw(st.integers(0, 5))):
+            member = tarfile.TarInfo(draw(st.sampled_from(_NAMES)))
+            kinds = (b"0", b"0", b"0", b"5", b"2", b"1", b"6", b"3", b"7", b"Z")
+            member.type = draw(st.sampled_from(kinds))
+            member.linkname = draw(st.sampled_from(_TARGETS))
+            member.mode = draw(st.sampled_from((0o644, 0o755, 0o4777, 0)))
+            member.mtime = draw(st.sampled_from((0, -1, 2**33, 1000)))
+            content = draw(st.sampled_from((*_METADATA, SOURCE_TABLE, b"")))
+            member.size = len(content) if member.type == b"0" else 0
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
 def inputs(kind: Kind) -> st.SearchStrategy[bytes]:
     """Return the strategy for a kind."""
     changed = [damaged(kind)] + ([structured(kind)] * 3 if kind.format else [])
-    return st.one_of(*changed)
+    made = {"wheel": [wheel_files()] * 3, "sdist": [tar_files(), tar_files()]}
+    made["sdist"].append(wheel_files())  # as a zip file
+    return st.one_of(*changed, *made.get(kind.name, []))
 
 
 # Readers -----------------------------------------------------------------------------
@@ -221,6 +319,20 @@ def _read_table(content: bytes, scratch: Path) -> None:
         with suppress(UnreadableError):
             find_lines(content.decode("utf-8", "replace"))
         raise
+
+
+def _read_uv_toml(content: bytes, scratch: Path) -> None:
+    (scratch / "uv.toml").write_bytes(content)
+    _read_table(MEMBER, scratch)
+
+
+def _read_workspace(content: bytes, scratch: Path) -> None:
+    for name, text in (("own", MEMBER), ("ext", content), ("two", SOURCE_TABLE)):
+        folder = scratch / "packages" / name
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_bytes(text)
+    (scratch / "pyproject.toml").write_bytes(content)
+    _read_table(MEMBER, scratch / "packages/own")
 
 
 def _read_lock(content: bytes, scratch: Path) -> None:
@@ -296,8 +408,11 @@ def _read_journal(content: bytes, scratch: Path) -> None:
 def _read_wheel(content: bytes, scratch: Path) -> None:
     path = scratch / "a-1.0-py3-none-any.whl"
     path.write_bytes(content)
-    for read in (read_wheel, verify_record, installed_files, compiled_members):
+    wheel = read_wheel(path)
+    [*libc_versions(wheel.tags), *projects_by_platform([path.name])]
+    for read in (verify_record, installed_files, compiled_members, member_names):
         read(path)
+    parse_requires_python(read_metadata(path))
     compare_wheels(path, path)
 
 
@@ -512,6 +627,63 @@ dependencies = { file = ["requirements.txt"] }
 """
     return text.encode()
 
+
+MEMBER = b"""
+[project]
+name = "own"
+version = "1"
+dependencies = ["ext[x]", "two; python_version > '3'"]
+[project.optional-dependencies]
+gpu = ["ext[y]"]
+[tool.nox-buildstages.final]
+requirements = ["ext"]
+[[tool.nox-buildstages.stage]]
+name = "one"
+outputs = ["ext"]
+[tool.uv]
+dev-dependencies = ["z"]
+[tool.uv.sources]
+ext = { path = "../ext", extra = "gpu" }
+two = { path = "../two" }
+"""
+
+UV_TOML = b"""
+find-links = ["links", "https://h/l"]
+extra-index-url = ["https://h/e"]
+index-url = "https://h/i"
+cache-dir = "cache"
+constraint-dependencies = ["ignored"]
+index = [{ name = "lab", url = "simple", explicit = true }]
+no-binary-package = ["q"]
+exclude-newer-package = { x = "7 days" }
+[pip]
+no-binary = ["q"]
+find-links = ["more"]
+"""
+
+WORKSPACE = b"""
+[project]
+name = "ext"
+version = "1"
+dependencies = ["two"]
+[project.optional-dependencies]
+x = ["three"]
+[tool.uv]
+find-links = ["links"]
+index-url = "https://h/i"
+dev-dependencies = ["z"]
+conflicts = [[{ extra = "a" }, { extra = "b" }]]
+index = [{ name = "lab", url = "simple" }]
+[tool.uv.pip]
+extra-index-url = ["https://h/e"]
+[tool.uv.workspace]
+members = ["packages/*"]
+exclude = ["packages/no"]
+[tool.uv.sources]
+ext = { workspace = true }
+two = [{ path = "two", extra = "x" }, { index = "lab", group = "g" }]
+three = { git = "https://h/3", rev = "1" }
+"""
 
 LOCK = f"""
 lock-version = "1.0"
@@ -750,6 +922,8 @@ def make_kinds(scratch: Path) -> tuple[Kind, ...]:
         Kind(name=name, format=form, seeds=seeds, read=read)
         for name, form, seeds, read in (
             ("table", "toml", (_whole_table(), OTHER_TABLE), _read_table),
+            ("uv.toml", "toml", (UV_TOML,), _read_uv_toml),
+            ("workspace", "toml", (WORKSPACE,), _read_workspace),
             ("lock file", "toml", (LOCK.encode(),), _read_lock),
             ("uv.lock", "toml", (UV_LOCK,), _read_uv_lock),
             ("other tools", "", (REQUIREMENTS,), _read_declarations),

@@ -41,7 +41,7 @@ from nox_buildstages.sources.trees import METADATA_FILES
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.documents import find_json
-from nox_buildstages.system.files import make_ignored_folder, write_text
+from nox_buildstages.system.files import keep_text, make_ignored_folder
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Value, replace, to_dict
 
@@ -280,7 +280,7 @@ class BackendMetadata(Value):
             key, with_metadata=query.wants_metadata and not answer.unmet
         )
         note_use(path)
-        write_text(path, json.dumps(_dump_answer(answer)))
+        keep_text(path, json.dumps(_dump_answer(answer)))
         return answer
 
     def _check_failure(self, context: BuildContext, error: BackendError) -> None:

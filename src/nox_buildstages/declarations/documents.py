@@ -17,6 +17,7 @@ from nox_buildstages.declarations.uv_files import (
     combine_folder,
     combine_workspace,
 )
+from nox_buildstages.declarations.uv_shapes import check_settings, check_uv
 from nox_buildstages.declarations.uv_sources import list_sources
 from nox_buildstages.declarations.workspace import (
     Workspace,
@@ -27,17 +28,24 @@ from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.system.documents import read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def read_document(path: Path) -> dict[str, Any]:
     """Return a parsed pyproject.toml; its ``[tool.uv]`` are the settings in effect.
 
+    If ``[tool.uv]`` is faulty, the document is returned as it is: who reads the table
+    reports that with all other problems.
+
     Raises:
         DeclarationError: The pyproject.toml, a uv.toml beside it, or a file of its
             workspace can't be read.
     """
-    return complete_document(_load(path), path)
+    document = _parse(path, lambda _: None)
+    with suppress(reader.UnreadableError):
+        check_uv(document)
+        return complete_document(document, path)
+    return document
 
 
 def complete_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -212,14 +220,22 @@ def _with_uv_toml(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
+    """Return the document of another file, with sound settings of uv."""
+    return _parse(path, check_settings if path.name == "uv.toml" else check_uv)
+
+
+def _parse(path: Path, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     location = path.name
     try:
-        return read_toml(path)
+        document = read_toml(path)
+        check(document)
     except OSError as error:
         message = f"can't be read: {error.strerror}"
     except reader.UnreadableError as error:
         message = error.problem
         if error.steps:
             location = reader.location_of(error.steps)
+    else:
+        return document
     problem = Problem(location=location, message=message)
     raise DeclarationError(path=path, problems=(problem,))

@@ -18,7 +18,7 @@ from nox_buildstages.declarations.settings import uv_variables
 from nox_buildstages.errors import CommandError
 from nox_buildstages.model import Interpreter
 from nox_buildstages.reader import UnreadableError
-from nox_buildstages.system.files import file_stamp, read_file, write_text
+from nox_buildstages.system.files import file_stamp, keep_text, read_file
 from nox_buildstages.system.machine import libc
 from nox_buildstages.system.process import Command, helper_variables, run_checked
 
@@ -107,7 +107,7 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
     except UnreadableError as error:
         reason = f"its answer about itself can't be read: {error}"
         raise CommandError(command=str(python), reason=reason) from error
-    write_text(answer, text)
+    keep_text(answer, text)
     return found
 
 

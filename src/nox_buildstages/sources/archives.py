@@ -72,6 +72,8 @@ def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -
 def _describe_entry(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo
 ) -> tarfile.TarInfo:
+    if not entry.filename:
+        raise ValueError("a member has no name")
     info = tarfile.TarInfo(entry.filename)
     info.mode = entry.external_attr >> 16
     if entry.is_dir():

@@ -24,6 +24,7 @@ from nox_buildstages.sources import git, trees
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.files import (
     FULL_DISK,
+    clear_place,
     path_from_url,
     path_id,
     read_file,
@@ -209,7 +210,9 @@ class Sources(Value, kw_only=False):
             note_use(file.parent)
             if file.is_file() and sha256_of(file) == source.sha256:
                 return file
+            clear_place(file.parent, is_folder=True)
             file.parent.mkdir(parents=True, exist_ok=True)
+            clear_place(file, is_folder=False)
         self.fetch_archive(source, file)
         return file
 

@@ -15,7 +15,7 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store import listing
 from nox_buildstages.store.build_dir import KEPT_SECONDS, BuildDirectory
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.store import FAILURES, FORMAT, LOG, RECORD
+from nox_buildstages.store.store import FAILURES, FOLDERS, FORMAT, LOG, RECORD
 from nox_buildstages.system.documents import read_json
 from nox_buildstages.value import Value, field_names
 
@@ -131,12 +131,7 @@ def _lock_files(top: Path) -> Iterator[StoreItem]:
 
 def foreign_size(store: Store) -> int:
     """Return the bytes of all foreign files in the store's folder."""
-    ours = {"wheels", "builds", "sources", "git", "compilers", "here", "locks", "jobs"}
-    ours |= {
-        store.users_lock.name,
-        store.tag.name,
-        *(folder for folder, _ in _FILES.values()),
-    }
+    ours = {*FOLDERS, store.users_lock.name, store.tag.name}
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 

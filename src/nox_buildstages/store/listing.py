@@ -53,6 +53,5 @@ def list_wheels(store: Store) -> Listing:
                 size = record.st_size + wheel.size
                 wheels.setdefault(wheel.name, {})[key] = size
     if wheels != listed:
-        with suppress(OSError):  # the store is read-only, or the disk is full
-            files.write_text(store.folder / FOLDER / FILE, json.dumps(wheels))
+        files.keep_text(store.folder / FOLDER / FILE, json.dumps(wheels))
     return wheels

@@ -37,8 +37,7 @@ def describe_large_store(store: Store) -> str:
             size = find_json(note, reader.count)
     if size is None:
         size = sum(item.size for item in list_items(store))
-        with suppress(OSError):  # the store is read-only, or the disk is full
-            files.write_text(note, json.dumps(size))
+        files.keep_text(note, json.dumps(size))
     if size <= LARGE:
         return ""
     command = "nox -s build-stages-prune -- --larger-than 20GB"

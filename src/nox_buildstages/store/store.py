@@ -57,6 +57,11 @@ CACHE_VARIABLE = "NOX_BUILDSTAGES_CACHE_DIR"
 BUILD_VARIABLE = "NOX_BUILDSTAGES_BUILD_DIR"
 FORMAT = 1
 FAILURES = "failures"
+FOLDERS = (
+    *("wheels", "builds", "sources", "git", "compilers", "here", "locks", "jobs"),
+    *("answers", "interpreters", "logs", "lists", "folders", FAILURES, "selections"),
+)
+"""The names of the folders of a store."""
 SALT = "salt"
 RECORD = "record.json"
 LOG = "build.log"
@@ -383,6 +388,18 @@ class Store(Value, kw_only=False):
         """The file by which backup programs know a cache (cachedir.org)."""
         return self.folder / "CACHEDIR.TAG"
 
+    def move_strangers(self) -> list[Path]:
+        """Move away what stands in the place of a folder of the store; return it.
+
+        Everything in the store can be made again, but nobody knows whose that is.
+        """
+        moved = []
+        for path in map(self.folder.joinpath, FOLDERS):
+            if not os.path.isdir(path) and os.path.lexists(path):  # noqa: PTH112 - no error
+                path.rename(path.with_name(f"{path.name}.moved-{os.urandom(4).hex()}"))
+                moved.append(path)
+        return moved
+
     @contextmanager
     def use(self, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep ``build-stages-prune`` from removing anything while the block runs.
@@ -440,7 +457,13 @@ class Store(Value, kw_only=False):
         """
         self._await_processes(build_dir)
         make_private(build_dir.folder.parent)
+        files.clear_place(build_dir.folder, is_folder=True)
         build_dir.folder.mkdir(exist_ok=True)
+        # A wheel that nobody can put into the store would be built in vain.
+        wheels = self.folder / "wheels"
+        wheels.mkdir(parents=True, exist_ok=True)
+        with files.temporary_folder(_NEW, wheels):
+            pass
         yield build_dir
         build_dir.clear()
 

@@ -262,6 +262,21 @@ def write_text(path: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8", newline="\n")
 
 
+def keep_text(path: Path, text: str) -> None:
+    """Write a text that can be made again; on a full or read-only disk, don't."""
+    with suppress(OSError):
+        clear_place(path, is_folder=False)
+        write_text(path, text)
+
+
+def clear_place(path: Path, *, is_folder: bool) -> None:
+    """Remove something of another kind from the place of a file or folder of ours."""
+    if not is_folder:
+        remove_tree(path)
+    elif not path.is_dir():
+        path.unlink(missing_ok=True)
+
+
 def write_if_changed(path: Path, content: bytes) -> None:
     """Write a file atomically, unless the file already has this content."""
     if path.is_file() and path.read_bytes() == content:

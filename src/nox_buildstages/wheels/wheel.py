@@ -7,6 +7,7 @@ import configparser
 import csv
 import hashlib
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -241,7 +242,10 @@ def _open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
         ValueError,  # ours, and those of core metadata, text and hashes
         OSError,
         EOFError,
+        LookupError,  # a member without a name
         RuntimeError,  # an encrypted member, or an unknown compression
+        csv.Error,
+        lzma.LZMAError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

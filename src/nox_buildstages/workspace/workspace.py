@@ -208,6 +208,8 @@ class Workspace(Value):
     def use_store(self) -> None:
         """Keep `build-stages-prune` from removing wheels until the process ends."""
         run, store = self.tools.run, self.tools.store
+        for path in run.once(("strangers", store.folder), store.move_strangers):
+            run.report(f"moved {path} away: a folder of the store belongs there")
         use = run.wait(
             lambda begin: store.use(on_wait=begin),
             "build-stages-prune to end",

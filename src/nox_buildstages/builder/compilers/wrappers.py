@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from nox_buildstages.system.files import clear_place
 from nox_buildstages.system.process import helper_variables
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def _make_folder(
     if target.is_dir():
         return target
     folder.mkdir(parents=True, exist_ok=True)
+    clear_place(target, is_folder=True)
     staging = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     for program, text in scripts.items():
         script = staging / program

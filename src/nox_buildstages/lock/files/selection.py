@@ -30,7 +30,7 @@ from nox_buildstages.lock.files.lockfile import (
 from nox_buildstages.model import ArchiveSource
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.store.store import note_use
-from nox_buildstages.system.files import read_text, write_text
+from nox_buildstages.system.files import keep_text, read_text
 from nox_buildstages.value import Value, to_dict
 
 if TYPE_CHECKING:
@@ -171,8 +171,7 @@ class KeptText(Value):
 
     def save(self, text: str) -> None:
         """Keep the text, unless the store is full or read-only."""
-        with suppress(OSError):
-            write_text(self.path, f"{_digest(text)}\n{text}")
+        keep_text(self.path, f"{_digest(text)}\n{text}")
 
 
 class Selection(Value):
