@@ -99,7 +99,7 @@ class Results:
         taken, content = max(self.slowest.values())
         totals = self.counts.total(), self.refused.total(), len(self.bugs)
         yield _ROW.format("all", *totals, f"{taken:.3f} s")
-        yield f"the slowest input has {len(content)} bytes: {content[:60]!r}"
+        yield f"the slowest input has {len(content)} bytes: {content[:300]!r}"
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from nox_buildstages.store.history import History
 from nox_buildstages.store.key import Ingredient, Recipe
 from nox_buildstages.store.memory import BuildMemory
 from nox_buildstages.store.store import Store, StoredWheel, cache_folder
-from nox_buildstages.system.files import sha256_of
+from nox_buildstages.system.files import keep_text, sha256_of
 from nox_buildstages.value import replace
 from support.packages import make_wheel
 
@@ -518,3 +518,44 @@ def test_entries_are_listed_newest_first(store: Store, product: Product) -> None
         shutil.copytree(folder_of(store), store.folder / "wheels" / name)
     (store.folder / "wheels" / "broken" / "record.json").write_text("{}")
     assert [entry.recipe for entry in store.wheels(store.keys())] == [RECIPE, other]
+
+
+@pytest.mark.parametrize("stranger", ["file", "link to itself"])
+def test_what_stands_in_the_place_of_a_folder_is_moved_away(
+    store: Store, product: Product, stranger: str
+) -> None:
+    """It is kept, as nobody knows whose it is, and the folder is made again."""
+    product.put(store)
+    place = store.folder / "wheels"
+    place.rename(store.folder / "old")
+    if stranger == "file":
+        place.write_text("mine", "utf-8")
+    else:
+        place.symlink_to("wheels")
+    assert store.move_strangers() == [place]
+    assert len([*store.folder.glob("wheels.moved-*")]) == 1
+    product.put(store)
+    assert store.move_strangers() == []
+    assert store.find(KEY)
+
+
+def test_a_store_that_takes_no_wheel_is_named_before_a_build(store: Store) -> None:
+    """Not after hours."""
+    store.folder.mkdir()
+    store.folder.joinpath("wheels").write_text("x", "utf-8")
+    build_dir = store.build_dir("a" * 64)
+    with (
+        pytest.raises(OSError, match=str(store.folder / "wheels")),
+        store.open_build_dir(build_dir),
+    ):
+        pytest.fail("the build has begun")
+
+
+def test_a_text_that_can_be_made_again_replaces_anything(tmp_path: Path) -> None:
+    """A folder in its place goes; and without permission nothing is written."""
+    path = tmp_path / "answers/x.json"
+    (path / "folder").mkdir(parents=True)
+    keep_text(path, "1")
+    assert path.read_text("utf-8") == "1"
+    keep_text(path / "below", "2")
+    assert path.read_text("utf-8") == "1"

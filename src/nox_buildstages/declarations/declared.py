@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nox_buildstages.value import Value, field
@@ -26,6 +26,16 @@ class Declared(Value):
 def as_table(value: object) -> Mapping[str, Any]:
     """Return a table of another tool; an empty one if it has another form."""
     return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: object) -> Sequence[Any]:
+    """Return a list of another tool; an empty one if it has another form."""
+    return value if isinstance(value, list) else ()
+
+
+def as_texts(value: object) -> list[str]:
+    """Return the strings in a list of another tool."""
+    return [it for it in as_list(value) if isinstance(it, str)]
 
 
 def direct_requirement(

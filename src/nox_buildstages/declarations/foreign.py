@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared, as_table
+from nox_buildstages.declarations.declared import (
+    REQUIREMENTS_KEY,
+    Declared,
+    as_list,
+    as_table,
+    as_texts,
+)
 from nox_buildstages.declarations.pdm import read_pdm
 from nox_buildstages.declarations.pixi import read_pixi
 from nox_buildstages.declarations.poetry import read_poetry
@@ -84,14 +90,13 @@ def _read_tables(
         is_pep621 = "dependencies" in own
         yield read_poetry(as_table(tools["poetry"]), is_pep621=is_pep621)
     if "pdm" in tools:
-        texts = [it for it in dependencies if isinstance(it, str)]
-        yield read_pdm(as_table(tools["pdm"]), dependencies=texts)
+        yield read_pdm(as_table(tools["pdm"]), dependencies=as_texts(dependencies))
     if "pixi" in tools:
         yield read_pixi(as_table(tools["pixi"]), origin="[tool.pixi]")
     elif (root / "pixi.toml").is_file():
         yield read_pixi(read_toml(root / "pixi.toml"), origin="pixi.toml")
     dynamic = as_table(as_table(tools.get("setuptools")).get("dynamic"))
-    if "dependencies" in own.get("dynamic", ()) and dynamic:
+    if "dependencies" in as_list(own.get("dynamic")) and dynamic:
         yield read_dynamic(dynamic, lambda name: _read(root / name), variables)
     if "dependencies" not in own and (root / "setup.cfg").is_file():
         yield read_setup_cfg(_read(root / "setup.cfg"))

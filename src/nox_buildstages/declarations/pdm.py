@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.declarations.declared import Declared, as_table
+from nox_buildstages.declarations.declared import Declared, as_list, as_table, as_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,13 +22,13 @@ _EDITABLE = re.compile(r"-e\s+(?P<url>[^#]+)#egg=(?P<name>[^&\s]+)")
 def read_pdm(table: Mapping[str, Any], *, dependencies: Iterable[str]) -> Declared:
     """Read the table, and ``[project] dependencies`` that only PDM understands."""
     groups = {
-        name: tuple(map(_requirement, entries))
+        name: tuple(map(_requirement, as_texts(entries)))
         for name, entries in as_table(table.get("dev-dependencies")).items()
         if isinstance(entries, list)
     }
     own = tuple(dependencies)
     notes = []
-    names = [str(as_table(it).get("name")) for it in table.get("source", ())]
+    names = [str(as_table(it).get("name")) for it in as_list(table.get("source"))]
     if names:
         notes.append(
             f"[[tool.pdm.source]] {', '.join(names)} isn't read; write"

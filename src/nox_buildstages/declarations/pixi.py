@@ -63,7 +63,7 @@ def _read_all(table: Mapping[str, Any]) -> Iterator[str]:
             place = as_table(as_table(table.get("target")).get(platform))
         for name, value in as_table(place.get("pypi-dependencies")).items():
             entry = {"version": value} if isinstance(value, str) else as_table(value)
-            if entry.get("path") in {".", "./"}:
+            if entry.get("path") in (".", "./"):
                 continue
             given = entry.get("extras")
             extras = f"[{','.join(map(str, given))}]" if isinstance(given, list) else ""

@@ -14,7 +14,9 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.declarations.declared import (
     REQUIREMENTS_KEY,
     Declared,
+    as_list,
     as_table,
+    as_texts,
     direct_requirement,
 )
 
@@ -31,7 +33,7 @@ def read_poetry(table: Mapping[str, Any], *, is_pep621: bool) -> Declared:
     dependencies = dict(as_table(table.get("dependencies")))
     dependencies.pop("python", None)
     notes = []
-    sources = [str(as_table(it).get("name")) for it in table.get("source", ())]
+    sources = [str(as_table(it).get("name")) for it in as_list(table.get("source"))]
     if sources:
         notes.append(
             f"[[tool.poetry.source]] {', '.join(sources)} isn't read; write"
@@ -62,13 +64,12 @@ def read_poetry(table: Mapping[str, Any], *, is_pep621: bool) -> Declared:
     extras = {
         name: tuple(
             text
-            for entry in entries
+            for entry in as_texts(entries)
             for key in dependencies
             if canonicalize_name(key) == canonicalize_name(re.split(r"[\[ ]", entry)[0])
             for text in _read_all({key: dependencies[key]}, notes)
         )
         for name, entries in as_table(table.get("extras")).items()
-        if isinstance(entries, list)
     }
     return Declared(
         origin=ORIGIN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.declarations.declared import Declared, as_table
+from nox_buildstages.declarations.declared import Declared, as_table, as_texts
 from nox_buildstages.declarations.requirements_txt import read_requirements_txt
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ def read_dynamic(
     """
 
     def read_files(entry: object) -> Declared:
-        files = as_table(entry).get("file", ())
-        names = [files] if isinstance(files, str) else files
+        files = as_table(entry).get("file")
+        names = [files] if isinstance(files, str) else as_texts(files)
         return merge(
             "[tool.setuptools.dynamic]",
-            *(read_requirements_txt(str(it), read, variables) for it in names),
+            *(read_requirements_txt(it, read, variables) for it in names),
         )
 
     main = read_files(table.get("dependencies"))
