@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nox_buildstages.declarations.uv_variables import VARIABLES as VARIABLES_OF_UV
 from nox_buildstages.indexes.url_secrets import hide_secrets, redact
 from nox_buildstages.run.events import BEGUN
 from nox_buildstages.safe_text import show
@@ -75,7 +76,8 @@ def _begin(run: Run, path: Path, root: Path) -> None:
     _LOG.debug("command line, in %s: %s", Path.cwd(), shlex.join(sys.argv))
     read = {it: run.outer[it] for it in sorted(run.outer) if VARIABLES.fullmatch(it)}
     for name, value in hide_secrets(read).items():
-        _LOG.debug("variable %s=%s", name, value)
+        is_known = not name.startswith("UV_") or name in VARIABLES_OF_UV
+        _LOG.debug("variable %s=%s", name, value if is_known else "****")
     # Of all processes of a run, the first to open the file prints the path.
     run.emit("debug-log", BEGUN, path=str(path))
     opened = [
