@@ -12,7 +12,7 @@ from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_logins, strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
-from nox_buildstages.model import NVCC, fill_environment
+from nox_buildstages.model import NVCC, DirectorySource, fill_environment
 from nox_buildstages.store.key import (
     AppliedPatch,
     Ingredient,
@@ -22,7 +22,7 @@ from nox_buildstages.store.key import (
     seal_values,
 )
 from nox_buildstages.system.machine import libc
-from nox_buildstages.value import Value, field
+from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -301,12 +301,32 @@ class BuildContext(Value, eq=False):
             outputs = self.locks[stage].outputs
             locked = next(it for it in outputs if it.name == output)
             recipe = self.make_recipe(self.graph.stages[stage], locked)
+            if isinstance(locked.source, DirectorySource):
+                recipe = self._keep_source(recipe, stage)
             if _LOG.isEnabledFor(logging.DEBUG):
                 parts = digest_parts(recipe.to_dict())
                 _LOG.debug("key of %s: %s from %s", output, recipe.key, parts)
             return recipe
 
         return self.tools.run.once((SESSION, "recipe", self, stage, output), find)
+
+    def _keep_source(self, recipe: Recipe, stage: str) -> Recipe:
+        """Return a recipe with the files of its folder that this run has used.
+
+        Somebody may have changed the folder while, or after, the output was built.
+        """
+        label, python = self.project.stage_label(stage), self.interpreter.version
+        for event in self.tools.run.events_of(label):
+            known = event.facts.get("source", recipe.source)
+            if (event.output, event.python) == (recipe.name, python) and (
+                known != recipe.source
+            ):
+                self.tools.run.report_once(
+                    f"{recipe.name}: its folder has changed since this run used it; the"
+                    " next run builds it again"
+                )
+                return replace(recipe, source=known)
+        return recipe
 
     def make_recipe(
         self, stage: Stage, output: LockedOutput, *, without: Collection[str] = ()

@@ -17,7 +17,8 @@ step            what it is                               its facts
 ``wait``        waiting for others                       ``reason``
 ``preflight``   checking a long build before             ``checks``, ``warnings``
 ``compile``     running ``build_wheel`` once             ``jobs``, ``resumed``, ``log``
-``output``      building a wheel, or finding it          ``key``, ``sha256``, ``size``,
+``output``      building a wheel, or finding it          ``key``, ``source``,
+                                                         ``sha256``, ``size``,
                                                          ``seconds``, ``memory``,
                                                          ``jobs``, ``hits``,
                                                          ``reasons``, ``compared``

@@ -109,6 +109,7 @@ class StoredWheel(Value):
         """The facts of the wheel in events."""
         return {
             "key": self.key,
+            "source": self.recipe.source,
             "sha256": self.sha256,
             "seconds": self.seconds,
             "size": self.size,
