@@ -21,7 +21,6 @@ from nox_buildstages.lock.resolve.own_project import OWN_METADATA, OWN_SOURCE, o
 from nox_buildstages.model import PROJECT
 from nox_buildstages.system.files import (
     path_id,
-    read_text,
     remove_tree,
     sha256_of,
     temporary_folder,
@@ -148,14 +147,17 @@ def _open_backend(
 
 
 def _find_repository(root: Path) -> tuple[Path, ...]:
-    """Return the folders of git that a project is in, which give it a version."""
+    """Return the folders of the git repository that a project is in.
+
+    It may give the project a version, and other files.
+    """
     for top in (root, *root.parents):
         git = top / ".git"
         if git.is_dir():
-            return (git,)
+            return (top,)
         if git.is_file():  # a worktree, or a submodule
-            _, _, path = read_text(git).strip().partition(": ")
+            _, _, path = git.read_text(encoding="utf-8").strip().partition(": ")
             folder = top / path
             is_worktree = "worktrees" in folder.parts
-            return (git, folder.parents[1] if is_worktree else folder)
+            return (top, folder.parents[1] if is_worktree else folder)
     return ()

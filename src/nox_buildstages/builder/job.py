@@ -155,11 +155,13 @@ class Job(Value):
             BuildStagesError: The stage requires more than the system can do.
         """
         location = self.environment.location
-        own = (
-            *(folder, location, *find_linked_packages(location)),
-            *self.home_settings.toolchains,
+        own = (folder, location, *find_linked_packages(location))
+        toolchains = map(str, self.home_settings.toolchains)
+        rules = self.file_access.rules(
+            {**variables, "toolchains": os.pathsep.join(toolchains)},
+            read=(*own, *read),
+            write=write,
         )
-        rules = self.file_access.rules(variables, read=(*own, *read), write=write)
         return self.sandbox.show(folder).restrict(rules)
 
     @property
@@ -421,7 +423,7 @@ class Job(Value):
             own = environment.location  # a private one, or its bytecode alone
             own /= "" if self.stage.private_environment else BYTECODE_FOLDER
             sandbox = self.restrict(
-                *(home.parent, {**env, "": " ".join(texts)}),
+                *(home.parent, {**env, "settings": " ".join(texts)}),
                 read=files.readable,
                 write=(home, *files.writable, own, *(cache.writable if cache else ())),
             )

@@ -41,8 +41,11 @@ _SOFTWARE = re.compile(
 )
 """Names of files of installed programs, beside their ``bin``."""
 
-_MARKS = {"conda-meta", "nvvm", "pyvenv.cfg"}
+_MARKS = {"Cellar", "conda-meta", "nvvm", "pyvenv.cfg"}
 """Names that only a folder for installed programs contains."""
+
+_SPACK = ("opt", "spack")
+"""The end of the path of a folder whose programs need each other's libraries."""
 
 _PATH = re.compile(r"(?:^|[\s:;,=\"']|-[A-Za-z]+)(/[^\s:;,=\"']+)")
 """An absolute path in the value of a variable, such as ``-I/opt/x/include``."""
@@ -88,8 +91,7 @@ class FileAccess(Value):
             named |= paths
             if name == "PATH":
                 named |= {it for path in paths for it in self._find_software(path)}
-        own = _split(map(_resolve, read), self.hidden, self.holders)
-        reads = {*self.system, *filter(self._is_free, named), *own}
+        reads = {*self.system, *filter(self._is_free, named), *map(_resolve, read)}
         devices = (*_DEVICES, *Path("/dev").glob("nvidia*"))
         writes = {_SHARED_MEMORY, *filter(self._is_free, caches)}
         writes |= {*map(_resolve, write)}
@@ -111,6 +113,7 @@ class FileAccess(Value):
                 folders |= {_resolve(it).parent for it in links}
         for each in folders:
             yield each
+            yield from (it for it in each.parents if it.parts[-2:] == _SPACK)
             if each.name not in ("bin", "sbin"):
                 continue
             if not self._is_hidden(each):

@@ -74,7 +74,7 @@ class SandboxPolicy(Record):
 
     def _try_sandbox(self) -> Sandbox:
         """Try what the system allows, the strictest first."""
-        here = Sandbox().show(ISOLATE.parent)
+        here = Sandbox().show(ISOLATE.parent).restrict(("r/",))
         program = Command(argv=(), env=helper_variables(os.environ))
         reason = ""
         try:
@@ -85,7 +85,7 @@ class SandboxPolicy(Record):
                     if not completed.returncode:
                         why = reason if network == "on" else ""
                         return _with_files(
-                            replace(attempt, why=why, moved=None), completed
+                            replace(attempt, why=why, moved=None, rules=None), completed
                         )
                     reason = completed.stderr.strip().rpartition("\n")[2]
         except CommandError as error:
