@@ -174,7 +174,7 @@ def run_checked(runner: Runner, command: Command) -> str:
     return completed.stdout
 
 
-def helper_variables(outer: Mapping[str, str], more: str = _HELPER) -> dict[str, str]:
+def helper_variables(outer: Mapping[str, str], more: str = "") -> dict[str, str]:
     """Return the variables of a program that helps us, without any secret of the user.
 
     They say where programs, the home and temporary files are, and which language
