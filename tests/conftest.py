@@ -28,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let one ask for more than a run of all tests does."""
     words = "how many moments nox is killed at (%(default)s)"
     parser.addoption("--moments", type=int, default=8, help=words)
+    words = "how many runs are killed in one of their steps (%(default)s)"
+    parser.addoption("--kills", type=int, default=6, help=words)
     words = "write the outputs of commands into the documentation"
     parser.addoption("--rewrite-docs", action="store_true", help=words)
 
@@ -36,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def moments(request: pytest.FixtureRequest) -> int:
     """How many moments of a build to try."""
     count: int = request.config.getoption("--moments")
+    return count
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How many runs to kill in one of their steps."""
+    count: int = request.config.getoption("--kills")
     return count
 
 

@@ -92,6 +92,7 @@ def provide_stage(
                 context.place(stage.name, result.output),
                 **result.wheel.facts,
             )
+            tools.store.remove_partial_build(result.wheel.key)
     if missing:
         from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
         from nox_buildstages.builder.forecast import emit_forecast  # noqa: PLC0415

@@ -468,6 +468,20 @@ class Store(Value, kw_only=False):
         yield build_dir
         build_dir.clear()
 
+    def remove_partial_build(self, key: str) -> None:
+        """Remove what an interrupted rebuild left of a wheel that the store has.
+
+        The tree of a failed build is kept, and that of a running one is in use.
+        """
+        for builds in filter(None, (self.folder / "builds", self._named_builds)):
+            build_dir = BuildDirectory(builds / key)
+            if build_dir.folder.exists() and not build_dir.failure.exists():
+                lock = try_lock(self.key_lock(key))
+                if lock is not None:
+                    self._await_processes(build_dir)
+                    build_dir.clear()
+                    lock.release()
+
     def _await_processes(self, build_dir: BuildDirectory) -> None:
         """Wait until no process of an earlier build runs in a folder.
 
