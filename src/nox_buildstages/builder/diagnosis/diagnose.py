@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from nox_buildstages.builder.diagnosis.hints import (
     memory_hint,
 )
 from nox_buildstages.model import PROJECT
-from nox_buildstages.system.files import open_file
+from nox_buildstages.system.files import open_file, read_chunks
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from nox_buildstages.builder.diagnosis.situation import Situation
 
-_LINE = 10_000
-"""The number of characters after which a line is read as two."""
+_LINE = 2_000
+"""The number of bytes after which a line is read as two."""
+
+_MOST = 16_000_000
+"""The bytes at the end of a long log that are searched."""
 
 
 class Diagnosis(Value):
@@ -67,7 +71,7 @@ def diagnose(log: Path, start: int, reason: str, situation: Situation) -> Diagno
     return Diagnosis(
         lines=causes.lines,
         excerpt=causes.excerpt,
-        log_length=sum(1 for _ in read_log(log)),
+        log_length=_count_lines(log),
         hint=hint,
         is_compile_error=causes.is_compile_error,
         out_of_memory=out_of_memory,
@@ -76,10 +80,20 @@ def diagnose(log: Path, start: int, reason: str, situation: Situation) -> Diagno
 
 
 def read_log(log: Path, start: int = 0) -> Iterator[str]:
-    """Yield the lines of a log after a position; none if the file doesn't exist."""
+    """Yield the lines of a log after a position; none if the file doesn't exist.
+
+    Of a long log, these are the last lines.
+    """
     if not log.is_file():
         return
     with open_file(log) as stream:
-        stream.seek(start)
+        stream.seek(max(start, os.fstat(stream.fileno()).st_size - _MOST))
         for line in iter(partial(stream.readline, _LINE), b""):
             yield line.decode("utf-8", "replace")
+
+
+def _count_lines(log: Path) -> int:
+    if not log.is_file():
+        return 0
+    with open_file(log) as stream:
+        return sum(chunk.count(b"\n") for chunk in read_chunks(stream))
