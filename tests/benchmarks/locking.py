@@ -121,16 +121,17 @@ class Comparison:
         build = command(f"no-op, {what}", self.project, *BUILD_STAGES)
         lock = command(f"lock again, {what}", self.project, *LOCK)
         uv_lock = self._uv("`uv lock`", "lock")
+        linked = replace(
+            build,
+            what=f"environments of {what}",
+            prepare=partial(remove_environments, self.project),
+        )
         rows = (
             Row(name=f"{prefix}noop", ours=build, peer=bare),
             Row(name=f"{prefix}relock", ours=lock, beyond=bare, peer=uv_lock, goal=2),
             Row(
                 name=f"{prefix}environments",
-                ours=replace(
-                    build,
-                    what=f"environments of {what}",
-                    prepare=partial(remove_environments, self.project),
-                ),
+                ours=linked,
                 beyond=replace(
                     command("bare nox", self.bare_environments, *BARE_NOX),
                     prepare=partial(remove_environments, self.bare_environments),
@@ -140,6 +141,15 @@ class Comparison:
                 ),
                 goal=3,
                 is_cpu=True,
+            ),
+            Row(
+                name=f"{prefix}copies",
+                ours=replace(
+                    linked,
+                    what=f"copied {linked.what}",
+                    env={**linked.env, "UV_LINK_MODE": "copy"},
+                ),
+                peer=linked,
             ),
             Row(
                 name=f"{prefix}lock-asked",
@@ -215,7 +225,7 @@ def _pins(versions: Mapping[str, str]) -> list[str]:
 
 
 def _names(prefix: str) -> tuple[str, ...]:
-    rows = ("noop", "relock", "environments", "lock-asked", "lock")
+    rows = ("noop", "relock", "environments", "copies", "lock-asked", "lock")
     return tuple(f"{prefix}{row}" for row in rows)
 
 

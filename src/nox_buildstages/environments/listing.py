@@ -69,11 +69,11 @@ def list_entries(location: Path) -> dict[str, Entry]:
         with suppress(OSError), os.scandir(f"{location}/{folder}") as entries:
             for entry in entries:
                 name, status = folder + entry.name, entry.stat(follow_symlinks=False)
-                is_folder = stat.S_ISDIR(status.st_mode)
-                if is_folder and not (not folder and name in OWN_FOLDERS):
-                    found[f"{name}/"] = f"{status.st_mode:o}"
-                    folders.append(f"{name}/")
-                elif not is_folder and (folder or not _NOTE.fullmatch(name)):
+                if stat.S_ISDIR(status.st_mode):
+                    if folder or name not in OWN_FOLDERS:
+                        found[f"{name}/"] = f"{status.st_mode:o}"
+                        folders.append(f"{name}/")
+                elif folder or not _NOTE.fullmatch(name):
                     found[name] = _make_entry(entry.path, status)
     return found
 
@@ -175,18 +175,19 @@ def entry_of(path: str) -> Entry:
 
 
 def _make_entry(path: str, status: os.stat_result) -> Entry:
-    if not stat.S_ISLNK(status.st_mode):
-        return f"{status.st_mode:o} {_stamp(status)}"
-    found = f"{status.st_mode:o} {os.readlink(path)}"  # noqa: PTH115 - many
+    mode = status.st_mode
+    if not stat.S_ISLNK(mode):
+        return (
+            f"{mode:o} {status.st_size} {status.st_mtime_ns} {status.st_ino}"
+            f" {status.st_ctime_ns}"
+        )
+    found = f"{mode:o} {os.readlink(path)}"  # noqa: PTH115 - many
     if "site-packages" in path:  # with UV_LINK_MODE=symlink, to uv's cache
         with suppress(OSError):
             status = os.stat(path)  # noqa: PTH116 - many
-            found += f" {_stamp(status)}" * stat.S_ISREG(status.st_mode)
+            if stat.S_ISREG(status.st_mode):
+                found += f" {_make_entry(path, status)}"
     return found
-
-
-def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_ctime_ns}"
 
 
 def _recorded_hashes(environment: Environment) -> dict[str, str]:
