@@ -921,7 +921,7 @@ def test_an_environment_that_was_changed_by_hand_is_made_anew(shop: Shop) -> Non
     assert not stray.exists()
     told, *_ = shop.reports
     assert told.startswith(f"{shop.environment.location} was changed by hand (added ")
-    assert told.endswith("stray.pth and 1 more); its packages are installed again")
+    assert told.endswith("stray.pth and 1 more); it is installed again")
     shop.reports.clear()
     shop.provide("low", "low-lib")
     assert "by hand" not in str(shop.reports)
@@ -938,15 +938,16 @@ def test_where_nox_forbids_it_a_changed_environment_is_an_error(shop: Shop) -> N
 
 
 def test_what_it_was_made_of_may_be_unknown(shop: Shop) -> None:
-    """Where the note is damaged or of another release; then it is written anew."""
+    """If the note is damaged or of another release, the environment is made again."""
     shop.provide()
     note = shop.environment.location / "nox-buildstages-files.json"
-    whole = note.read_text("utf-8")
+    whole = json.loads(note.read_text("utf-8"))
     for text in ("{", "[]", '{"a": 1}'):
         note.write_text(text, "utf-8")
         shop.run = text
         shop.provide("low", "low-lib")
-        assert json.loads(note.read_text("utf-8")) == json.loads(whole)
+        found = json.loads(note.read_text("utf-8"))
+        assert found["entries"].keys() == whole["entries"].keys()
 
 
 # Jobs and memory -----------------------------------------------------------------
@@ -1042,7 +1043,8 @@ def test_the_kernel_knows_who_was_killed(shop: Shop) -> None:
         with pytest.raises(BackendError) as caught:
             shop.provide()
         assert caught.value.out_of_memory is not is_known
-        assert len(shop.reports) == (1 if is_known else 3)
+        lines = [it for it in shop.reports if "packages are copied" not in it]
+        assert len(lines) == (1 if is_known else 3)
 
 
 def limited_machine(shop: Shop, *, free: int) -> Machine:
