@@ -116,10 +116,11 @@ class ProgramFinder(Value):
         """
         words = [self._chosen_by(it, name) for it in _CHOICES.get(name, ())]
         words.append(_program_of(self.preferred.get(name, "")))
-        found: dict[str, str] = {}
+        found: dict[tuple[int, int], str] = {}
         for word in (*filter(None, words), *(names or (name,))):
             for program in self._look_for(word):
-                found.setdefault(os.path.realpath(program), program)
+                status = os.stat(program)  # noqa: PTH116 - a no-op needs it
+                found.setdefault((status.st_dev, status.st_ino), program)
         return [*found.values()]
 
     def _chosen_by(self, variable: str, name: str) -> str:
@@ -134,14 +135,15 @@ class ProgramFinder(Value):
 
     def _look_for(self, word: str) -> Iterator[str]:
         """Yield the program of a name or a path, if there is one."""
-        tops = [""] if os.sep in word else self.path.split(os.pathsep)
+        paths = filter(None, self.path.split(os.pathsep))
+        tops = [""] if os.sep in word else paths
         for top in tops:
-            program = os.path.join(top, word)  # noqa: PTH118 - a no-op needs it
-            is_program = os.path.isfile(program) and os.access(program, os.X_OK)  # noqa: PTH113
-            real = os.path.basename(os.path.realpath(program))  # noqa: PTH119
-            if is_program and real not in _LAUNCHERS:
-                yield program
-                return
+            program = f"{top}/{word}" if top else word
+            if os.access(program, os.X_OK) and os.path.isfile(program):  # noqa: PTH113
+                real = os.path.realpath(program)
+                if os.path.basename(real) not in _LAUNCHERS:  # noqa: PTH119
+                    yield program
+                    return
 
     def ask(self, program: str, *words: str) -> str:
         """Return what a program prints, asked in the words of a command line.
