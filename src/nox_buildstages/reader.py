@@ -219,7 +219,7 @@ def text(value: object) -> str:
     """Read a string that can be the name of a file."""
     if not isinstance(value, str):
         raise mismatch("a string", value)
-    if problem := _find_fault(value):
+    if (not value.isascii() or "\0" in value) and (problem := _find_fault(value)):
         raise UnreadableError(problem)
     return value
 
@@ -284,7 +284,13 @@ def list_of(shape: Shape[T]) -> Shape[tuple[T, ...]]:
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, (list, tuple)):
             raise mismatch("a list", value)
-        return tuple(_below(number, shape, it) for number, it in enumerate(value))
+        found: list[T] = []
+        try:
+            for it in value:
+                found.append(shape(it))  # noqa: PERF401 - it counts for an error
+        except (ValueError, RecursionError) as error:
+            raise _below(len(found), error) from None
+        return tuple(found)
 
     return read
 
@@ -295,7 +301,14 @@ def mapping_of(shape: Shape[T], key: Shape[str] = text) -> Shape[dict[str, T]]:
     def read(value: object) -> dict[str, T]:
         if not isinstance(value, dict):
             raise mismatch("a table", value)
-        return {_below(it, key, it): _below(it, shape, value[it]) for it in value}
+        found: dict[str, T] = {}
+        name = ""
+        try:
+            for name, it in value.items():
+                found[key(name)] = shape(it)
+        except (ValueError, RecursionError) as error:
+            raise _below(name, error) from None
+        return found
 
     return read
 
@@ -332,7 +345,10 @@ class Table:
     def get(self, key: str, shape: Any, default: Any = _REQUIRED) -> Any:
         """Return the value of a key; without a default, the key must be there."""
         if key in self.content:
-            return _below(key, shape, self.content[key])
+            try:
+                return shape(self.content[key])
+            except (ValueError, RecursionError) as error:
+                raise _below(key, error) from None
         if default is _REQUIRED:
             raise UnreadableError("is missing", key)
         return default
@@ -343,14 +359,11 @@ def table(read: Callable[[Table], T]) -> Shape[T]:
     return lambda value: read(Table(value))
 
 
-def _below(step: Step, shape: Any, *value: object) -> Any:  # noqa: ANN401
-    """Read a value below a step, which an error then names."""
-    try:
-        return shape(*value)
-    except UnreadableError as error:
+def _below(step: Step, error: Exception) -> UnreadableError:
+    """Return the error of a value below a step, which it then names."""
+    if isinstance(error, UnreadableError):
         error.steps.insert(0, step)
-        raise
-    except RecursionError:
-        raise UnreadableError("is nested too deeply", step) from None
-    except ValueError as error:  # such as packaging's
-        raise UnreadableError(str(error), step) from error
+        return error
+    if isinstance(error, RecursionError):
+        return UnreadableError("is nested too deeply", step)
+    return UnreadableError(str(error), step)  # such as packaging's

@@ -172,5 +172,8 @@ def _parse_answer(text: str | bytes) -> tuple[Interpreter, dict[str, int]]:
 
 
 def _read_tag(value: object) -> Tag:
-    interpreter, abi, platform = reader.list_of(reader.text)(value)
+    interpreter, abi, platform = _TEXTS(value)
     return Tag(interpreter, abi, platform)
+
+
+_TEXTS = reader.list_of(reader.text)
