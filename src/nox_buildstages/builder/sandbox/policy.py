@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.sandbox.sandbox import ISOLATE, SWITCHED_OFF, Sandbox
-from nox_buildstages.builder.scripts.landlock import FIRST_USABLE
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.system.process import Command, helper_variables
 from nox_buildstages.value import Record, field, replace
@@ -95,6 +94,8 @@ class SandboxPolicy(Record):
 
 def _with_files(sandbox: Sandbox, completed: Completed) -> Sandbox:
     """Return a sandbox with what the script said about Landlock."""
+    from nox_buildstages.builder.scripts.landlock import FIRST_USABLE  # noqa: PLC0415 - a no-op needs no ctypes
+
     version = int(completed.stdout)
     if version < FIRST_USABLE:
         reason = "this kernel has no Landlock 2, which came with Linux 5.19"
