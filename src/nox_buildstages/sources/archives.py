@@ -22,6 +22,8 @@ from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from nox_buildstages.sources.trees import refuse_outward_links
+from nox_buildstages.system.archive_limits import limit_members
+from nox_buildstages.system.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -52,11 +54,13 @@ def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -
         FAILURES: The archive is damaged, unsafe or of an unknown kind, or a file can't
             be written.
     """
-    with archive.open("rb") as stream:
+    with open_file(archive) as stream:
         is_zip = stream.read(4) in _ZIP_SIGNATURES
     if is_zip:
         with zipfile.ZipFile(archive) as opened:
-            entries = opened.infolist()
+            entries = limit_members(
+                opened.infolist(), lambda it: (it.filename, it.file_size), target
+            )
             members: Members = [
                 (_describe_entry(opened, entry), partial(opened.open, entry))
                 for entry in entries
@@ -64,7 +68,7 @@ def unpack_archive(archive: Path, target: Path, *, only: Collection[str] = ()) -
             _write_members(members, target, only)
     else:
         with tarfile.open(archive) as tar:
-            infos = tar.getmembers()
+            infos = limit_members(tar, lambda it: (it.name, it.size), target)
             members = [(info, partial(tar.extractfile, info)) for info in infos]
             _write_members(members, target, only)
 

@@ -11,6 +11,7 @@ import lzma
 import re
 import zipfile
 import zlib
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.errors import WheelError
-from nox_buildstages.system.files import open_file, read_chunks
+from nox_buildstages.system.archive_limits import limit_members
+from nox_buildstages.system.files import READ_LIMIT, open_file, read_chunks
+from nox_buildstages.text import format_size
 from nox_buildstages.value import Value
 from nox_buildstages.wheels import core_metadata
 
@@ -237,6 +240,8 @@ def _open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a wheel, and raise every fault found in the block as a WheelError."""
     try:
         with open_file(path) as stream, zipfile.ZipFile(stream) as archive:
+            members = archive.infolist()
+            deque(limit_members(members, _describe_member, path.parent), maxlen=0)
             yield archive
     except (
         ValueError,  # ours, and those of core metadata, text and hashes
@@ -256,7 +261,13 @@ def _open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     if name not in archive.namelist():
         raise ValueError(f"{name} is missing")
+    if archive.getinfo(name).file_size > READ_LIMIT:
+        raise ValueError(f"{name} is larger than {format_size(READ_LIMIT)}")
     return archive.read(name)
+
+
+def _describe_member(member: zipfile.ZipInfo) -> tuple[str, int]:
+    return member.filename, member.file_size
 
 
 def _read_record(archive: zipfile.ZipFile, name: str) -> dict[str, tuple[str, str]]:
