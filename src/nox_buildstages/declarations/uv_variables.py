@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from nox_buildstages.declarations.uv_keys import Effect
 
-_BY_TABLE = "`uv pip` gets its options from the table."
 _FOR_PROJECTS = "For `uv run`, `uv sync` and `uv add`."
 _FOR_PUBLISHING = "For `uv publish`."
 _FOR_PYTHONS = "nox chooses the Pythons."

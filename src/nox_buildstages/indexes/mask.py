@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 SHORTEST = 6
 """Shorter values, such as 1 or true, say nothing, and stand in many texts."""
@@ -29,12 +30,15 @@ class Mask(Value):
 
         Each line of a value counts, and the password of a URL.
         """
-        found = {
-            os.fsencode(part): os.fsencode(f"${name}")
-            for name, value in variables.items()
-            for part in _secret_parts(value)
-            if len(part) >= SHORTEST
-        }
+        found = {}
+        for name, value in variables.items():
+            parts = [line.strip() for line in value.splitlines()]
+            with suppress(ValueError):  # no URL
+                password = urlsplit(value).password or ""
+                parts += (password, unquote(password))
+            for part in parts:
+                if len(part) >= SHORTEST:
+                    found[os.fsencode(part)] = os.fsencode(f"${name}")
         return cls(parts=tuple(sorted(found.items(), key=lambda it: -len(it[0]))))
 
     def hide(self, text: str) -> str:
@@ -60,14 +64,3 @@ class Mask(Value):
             content = self.hide_bytes(content)
             end = len(content) - max(len(part) for part, _ in self.parts)
         return self.hide_bytes(content[:end]), content[end:]
-
-
-def _secret_parts(value: str) -> Iterator[str]:
-    """Yield the parts of a value that say it."""
-    yield from (line.strip() for line in value.splitlines())
-    if "://" in value:
-        try:
-            password = urlsplit(value).password or ""
-        except ValueError:
-            return
-        yield from (password, unquote(password))
