@@ -436,3 +436,21 @@ def test_two_outputs_of_one_project_are_refused_at_once(project: Project) -> Non
     output = refused(project, "--list")
     assert "kernels" in output
     assert "Traceback" not in output
+
+
+# Bugs
+
+
+def test_a_bug_ends_with_a_message_and_a_file(project: Project, tmp_path: Path) -> None:
+    """Nobody sees a traceback, which is in a file that only the user can read."""
+    declare_solo(project)
+    noxfile = project.noxfile
+    broken = "from nox_buildstages.commands import prune\nprune.run_prune = len\n"
+    noxfile.write_text(broken + noxfile.read_text("utf-8"), "utf-8")
+    said = refused(project, "-s", "build-stages-prune", env={"TMPDIR": str(tmp_path)})
+    assert "error: this is a bug in nox-buildstages: TypeError: len() takes" in said
+    assert "Traceback" not in said
+    (log,) = tmp_path.glob("nox-buildstages-bug-*.txt")
+    assert f"log: {log}" in said
+    assert log.stat().st_mode & 0o077 == 0
+    assert "Traceback (most recent call last):" in log.read_text("utf-8")
