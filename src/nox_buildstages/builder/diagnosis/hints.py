@@ -134,7 +134,8 @@ _say(
 
 @_rule(
     r"Error: \[Errno (13|30)\] [\w -]+: '(?P<what>/[^'\n]+)'",
-    r"(?P<what>/[^\s:'\"]+)'?: (Permission denied|Read-only file system)",
+    r"(?<![^\s:'\"])[^\s:'\"/]*(?P<what>/[^\s:'\"]+)'?:"
+    r" (Permission denied|Read-only file system)",
 )
 def _refused(match: re.Match[str], situation: Situation) -> Hint:
     """Return the hint about a file that the sandbox keeps a build from."""
@@ -441,10 +442,10 @@ def _unknown_program(match: re.Match[str], situation: Situation) -> str:
     r"(?i:could not|couldn't|cannot|unable to|failed to|can't)"
     r" (?i:find|locate|execute|run) (?:the )?(?:program |executable |command )?"
     r"[`'\"]?(?P<what>[\w.+-]*\w)",
-    r"\b(?P<what>(?!command\b)[\w+-]+)[`'\"]?(?: executable| command)?"
+    r"(?<![\w+-])(?P<what>(?!command\b)[\w+-]+)[`'\"]?(?: executable| command)?"
     r"(?: was| is)? not (?:found|installed|available)",
-    r"(?P<what>\w+) (?:must|needs to) be installed",
-    r"(?P<what>[\w+-]+): (?:command )?not found",
+    r"\b(?P<what>\w+) (?:must|needs to) be installed",
+    r"(?<![\w+-])(?P<what>[\w+-]+): (?:command )?not found",
 )
 def _missing_program(match: re.Match[str], situation: Situation) -> str:
     """Return the hint about a name, perhaps of a program."""
