@@ -492,7 +492,7 @@ def test_fault_ends_the_build(
 def test_fault_strikes_once_where_a_pidfile_is_named(tmp_path: Path) -> None:
     """The build that follows goes through."""
     backend = make_backend(tmp_path, faults=["exit"])
-    backend.env = {"TINYBACKEND_PIDFILE": str(tmp_path / "pid")}
+    backend.env = {"TINYBACKEND_CACHE": str(tmp_path)}
     with pytest.raises(subprocess.CalledProcessError):
         backend.build()
     assert int(tmp_path.joinpath("pid").read_text("utf-8"))
@@ -503,7 +503,7 @@ def test_fault_sleep_can_be_ended_by_its_pid(tmp_path: Path) -> None:
     """A sleeping build says who it is, so that a test can kill it."""
     backend = make_backend(tmp_path, faults=["sleep"], sleep=60)
     pidfile = tmp_path / "pid"
-    backend.env = {"TINYBACKEND_PIDFILE": str(pidfile)}
+    backend.env = {"TINYBACKEND_CACHE": str(pidfile.parent)}
 
     def end_it() -> None:
         while not pidfile.exists():

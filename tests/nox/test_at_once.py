@@ -202,9 +202,12 @@ def test_while_a_stage_builds_others_make_their_environments(
     project: Project, tmp_path: Path
 ) -> None:
     """Hours of compiling keep nobody from planning for the first time."""
-    pidfile = tmp_path / "pid"
+    pidfile = tmp_path / "pids/pid"
+    pidfile.parent.mkdir()
     tree = kernels_tree(project, faults=["sleep"], sleep=3)
-    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
+    declare_solo(
+        project, outputs=[tree], env={"TINYBACKEND_CACHE": str(pidfile.parent)}
+    )
     with project.start("-s", "build-stages") as run:
         wait_for(pidfile.exists)
         done = project.nox("-s", "build-stages-plan")

@@ -58,11 +58,12 @@ def test_an_ended_build_leaves_nothing_half_made(
 
     So does a session that ran side by side, which has a group of its own.
     """
-    pidfile = tmp_path / "pid"
-    variables = {**project.env, "TINYBACKEND_PIDFILE": str(pidfile)}
+    pidfile = tmp_path / "pids/pid"
+    pidfile.parent.mkdir()
+    variables = {**project.env, "TINYBACKEND_CACHE": str(pidfile.parent)}
     project = replace(project, env=variables)
     tree = kernels_tree(project, faults=["sleep"])
-    declare_solo(project, outputs=[tree], **{"pass-env": ["TINYBACKEND_PIDFILE"]})
+    declare_solo(project, outputs=[tree], **{"pass-env": ["TINYBACKEND_CACHE"]})
     project.prepare("build-stages-lock")
     for number in (signal.SIGINT, signal.SIGKILL):
         with project.start(*flags, "-s", "build-stages") as nox:

@@ -139,9 +139,12 @@ def test_pruning_waits_for_a_build(
 ) -> None:
     """It names the build, whose later sessions find its wheel; then all of it goes."""
     publish(index)
-    pidfile = tmp_path / "pid"
+    pidfile = tmp_path / "pids/pid"
+    pidfile.parent.mkdir()
     tree = kernels_tree(project, faults=["sleep"], sleep=4)
-    declare_solo(project, outputs=[tree], env={"TINYBACKEND_PIDFILE": str(pidfile)})
+    declare_solo(
+        project, outputs=[tree], env={"TINYBACKEND_CACHE": str(pidfile.parent)}
+    )
     with project.start("-s", "build-stages") as nox:
         deadline = time.monotonic() + 60
         while not pidfile.exists():

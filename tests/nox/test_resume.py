@@ -63,20 +63,22 @@ def wait_for(path: Path) -> None:
 @pytest.fixture
 def pidfile(tmp_path: Path) -> Path:
     """A file that a build writes before it sleeps."""
-    return tmp_path / "pid"
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    return folder / "pid"
 
 
 @pytest.fixture
 def project(project: Project, pidfile: Path) -> Project:
     """A project whose builds may write that file."""
-    variables = {**project.env, "TINYBACKEND_PIDFILE": str(pidfile)}
+    variables = {**project.env, "TINYBACKEND_CACHE": str(pidfile.parent)}
     return replace(project, env=variables)
 
 
 def declare_kernels(project: Project, output: str, **stage: Any) -> None:  # noqa: ANN401
     """Write a project with that output, and lock it."""
     declare_solo(
-        project, outputs=[output], **{"pass-env": ["TINYBACKEND_PIDFILE"]}, **stage
+        project, outputs=[output], **{"pass-env": ["TINYBACKEND_CACHE"]}, **stage
     )
     project.prepare("build-stages-lock")
 

@@ -236,7 +236,7 @@ def test_a_stage_that_runs_out_of_time_goes_on_in_the_job_of_its_cell(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
     """Where it isn't the cell's last attempt, that goes on in its turn."""
-    declare_slow(project, tmp_path / "pid")
+    declare_slow(project, tmp_path / "pids/pid")
     done = call(github, stage_jobs=True, timeout_minutes=LIMIT)
     assert done == "success", github.log
     assert GOES_ON in github.jobs["first/build"][0].log
@@ -248,7 +248,8 @@ def declare_slow(project: Project, pidfile: Path, *pythons: str) -> None:
     files = {"kernels.c": "int answer(void) { return 42; }"}
     tree = project.folder / "kernels"
     make_tree(tree, "kernels", "1.0", files=files, settings=settings)
-    env = {"TINYBACKEND_PIDFILE": str(pidfile)}
+    pidfile.parent.mkdir()
+    env = {"TINYBACKEND_CACHE": str(pidfile.parent)}
     only = {"name": "only", "outputs": ["kernels @ ./kernels"], "env": env}
     final = {"requirements": ["kernels"]}
     top = {"python": [*pythons]} if pythons else {}
@@ -266,7 +267,7 @@ def test_a_cell_that_runs_out_of_time_goes_on_in_another_job(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
     """What was compiled isn't compiled again, and the run is a success."""
-    declare_slow(project, tmp_path / "pid")
+    declare_slow(project, tmp_path / "pids/pid")
     done = call(github, attempts=2, timeout_minutes=LIMIT)
     assert done == "success", github.log
     assert results(github) == {
@@ -289,7 +290,7 @@ def test_attempts_at_a_release_hand_on_within_the_run(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
     """There is no cache that the second one could have it from."""
-    declare_slow(project, tmp_path / "pid")
+    declare_slow(project, tmp_path / "pids/pid")
     done = call(github, RELEASE, attempts=2, timeout_minutes=LIMIT)
     assert done == "success", github.log
     assert not github.caches
@@ -343,7 +344,7 @@ def test_of_several_cells_those_go_on_that_were_stopped(
     assert OTHER is not None
     env = {**project.env, "PATH": OTHER.on_path(project.env["PATH"])}
     github.env = {**github.env, "PATH": env["PATH"]}
-    declare_slow(replace(project, env=env), tmp_path / "pid", HERE, OTHER.version)
+    declare_slow(replace(project, env=env), tmp_path / "pids/pid", HERE, OTHER.version)
     done = call(github, attempts=2, timeout_minutes=LIMIT)
     assert done == "success", github.log
     assert len(github.jobs["first/build"]) == 2
@@ -359,7 +360,7 @@ def test_what_the_last_attempt_did_is_for_the_next_run(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
     """A job that is stopped saves its trees, whether there is another one or not."""
-    declare_slow(project, tmp_path / "pid")
+    declare_slow(project, tmp_path / "pids/pid")
     assert call(github, timeout_minutes=LIMIT) == "failure"
     assert results(github) == {"plan": "success", "first/build": "failure"}
     (job,) = github.jobs["first/build"]
@@ -375,7 +376,9 @@ def test_what_fails_by_itself_is_not_tried_again(
 ) -> None:
     """The run fails with the job, and what the build said is kept."""
     outputs = [kernels_tree(project, faults=["exit"])]
-    env = {"TINYBACKEND_PIDFILE": str(tmp_path / "pid")}
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    env = {"TINYBACKEND_CACHE": str(folder)}
     declare_solo(project, outputs=outputs, env=env)
     lock(project)
     assert call(github, attempts=3) == "failure"

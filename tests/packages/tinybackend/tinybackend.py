@@ -32,8 +32,8 @@ faults              see FAULTS
 sleep               how many seconds the fault of that name takes
 
 The faults raise, exit, kill and sleep strike when everything is compiled and nothing
-packed, and once only where TINYBACKEND_PIDFILE names a file: it is written with our
-process id, and where it exists they are left out.
+packed, and once only where TINYBACKEND_CACHE names a folder: our process id is written
+to the file pid there, and where it exists they are left out.
 """
 
 import json  # each hook starts Python: what few hooks need is imported there
@@ -181,7 +181,8 @@ def _import_first(settings):
 
 def _strike(settings):
     faults = {"raise", "exit", "kill", "sleep"}.intersection(settings["faults"])
-    pidfile = os.environ.get("TINYBACKEND_PIDFILE")
+    folder = os.environ.get("TINYBACKEND_CACHE")
+    pidfile = folder and os.path.join(folder, "pid")
     if not faults or (pidfile and os.path.exists(pidfile)):
         return
     _compiled(settings)
