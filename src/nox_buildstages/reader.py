@@ -318,7 +318,7 @@ def nullable(shape: Shape[T]) -> Shape[T | None]:
     return lambda value: None if value is None else shape(value)
 
 
-def parsed(parse: Callable[[str], T]) -> Shape[T]:
+def parse_with(parse: Callable[[str], T]) -> Shape[T]:
     """Return the shape of a string that is parsed further, such as a version."""
     return lambda value: parse(text(value))
 

@@ -78,7 +78,7 @@ def own_files(project: Project) -> set[Path]:
     return {it for it in paths if it.is_file() and not it.is_relative_to(nox)}
 
 
-def is_unchanged(project: Project, **variables: str) -> bool:
+def is_as_noted(project: Project, **variables: str) -> bool:
     """Whether a session that locks would find nothing to do."""
     sessions = Sessions(project=project, variables=variables)
     return sessions.open(LOCK).has_final_locks()
@@ -125,9 +125,9 @@ def test_nothing_is_resolved_if_nothing_has_changed(
 )
 def test_a_file_that_counts_is_a_change(locked: Project, path: str) -> None:
     """Also a lock file itself. If the file is as before, so is the result."""
-    assert is_unchanged(locked)
+    assert is_as_noted(locked)
     append(locked, path)
-    assert not is_unchanged(locked)
+    assert not is_as_noted(locked)
 
 
 @pytest.mark.parametrize(
@@ -138,15 +138,15 @@ def test_a_variable_that_counts_is_a_change(
     locked: Project, name: str, value: str
 ) -> None:
     """Those of uv count, and those that builds see; others don't."""
-    assert is_unchanged(locked, OTHER=value)
-    assert not is_unchanged(locked, **{name: value})
+    assert is_as_noted(locked, OTHER=value)
+    assert not is_as_noted(locked, **{name: value})
 
 
 def test_another_program_of_a_tool_is_a_change(locked: Project, tmp_path: Path) -> None:
     """A backend may ask it for a version."""
     program = tmp_path / "git"
     program.symlink_to(shutil.which("git") or "")
-    assert not is_unchanged(locked, PATH=f"{tmp_path}:{locked.env['PATH']}")
+    assert not is_as_noted(locked, PATH=f"{tmp_path}:{locked.env['PATH']}")
 
 
 def test_the_users_settings_of_uv_are_a_change(locked: Project) -> None:
@@ -154,19 +154,19 @@ def test_the_users_settings_of_uv_are_a_change(locked: Project) -> None:
     folder = Path(locked.env["HOME"], ".config/uv")
     folder.mkdir(parents=True)
     folder.joinpath("uv.toml").write_text("offline = false\n", "utf-8")
-    assert not is_unchanged(locked)
+    assert not is_as_noted(locked)
 
 
 def test_a_missing_lock_file_is_a_change(locked: Project) -> None:
     """Also if the others are as they were."""
     locked.folder.joinpath("build-stages/pylock.only.toml").unlink()
-    assert not is_unchanged(locked)
+    assert not is_as_noted(locked)
 
 
 def test_a_change_of_the_table_is_a_change(locked: Project) -> None:
     """As for every session."""
     append(locked, "pyproject.toml", "[tool.uv.sources]\nlocal = { path = 'x' }\n")
-    assert not is_unchanged(locked)
+    assert not is_as_noted(locked)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from nox_buildstages.system.files import (
     open_file,
     path_from_url,
     read_file,
-    remove_abandoned,
+    remove_orphans,
     remove_tree,
     temporary_folder,
     walk,
@@ -179,7 +179,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         write_text(tmp_path / "file", "whole")
         with temporary_folder("scratch-", tmp_path) as second:
             assert own.is_dir()
-        remove_abandoned(tmp_path)
+        remove_orphans(tmp_path)
         names = {it.name for it in tmp_path.iterdir()}
         (new,) = names - kept - {own.name, "file"}
         assert new.startswith(".file.")

@@ -90,7 +90,7 @@ def test_a_byte_order_mark_is_ignored() -> None:
         (reader.mapping_of(reader.count), {"a": "b"}, ".a: expected a whole number"),
         (reader.requirement, "!", ": Expected package name"),
         (reader.marker, "(" * 999, ": has too many parentheses"),
-        (reader.parsed(int), "x", ": invalid literal for int()"),
+        (reader.parse_with(int), "x", ": invalid literal for int()"),
         (reader.table(lambda it: it.get("a", reader.text)), {}, ".a: is missing"),
     ],
 )

@@ -406,7 +406,7 @@ _REQUIREMENTS = reader.list_of(reader.requirement_text)
 
 def _read_metadata(table: reader.Table) -> Metadata:
     return Metadata(
-        version=table.get("version", reader.parsed(Version)),
+        version=table.get("version", reader.parse_with(Version)),
         requires_dist=table.get("requires-dist", _REQUIREMENTS),
         requires_python=table.get("requires-python", reader.nullable(reader.text)),
         provides_extra=table.get("provides-extra", reader.list_of(reader.text)),

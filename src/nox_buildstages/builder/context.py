@@ -203,7 +203,7 @@ class BuildContext(Value, eq=False):
     def _find_by_key(self, key: str) -> StoredWheel | None:
         run, store = self.tools.run, self.tools.store
         stamps = store.stamps(key)
-        seen = run.seen_wheels().get(key) if len(stamps) > _TOP_AND_ONE else None
+        seen = run.wheels_in_use().get(key) if len(stamps) > _TOP_AND_ONE else None
         return run.once(
             ("stored", key, seen, *stamps.items()),
             lambda: (store.find(key, seen) if seen else None) or store.find(key),
@@ -217,14 +217,14 @@ class BuildContext(Value, eq=False):
         """
         wheel, remote = self.find_wheel(recipe), self.tools.remote
         if wheel is None and remote is not None:
-            check = self._check_fetched
+            check = self._check_download
             fetched = (remote.fetch(it, check=check) for it in recipe.alternatives)
             wheel = next(filter(None, fetched), None)
             if wheel is not None:
                 self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
         return wheel
 
-    def _check_fetched(self, path: Path) -> None:
+    def _check_download(self, path: Path) -> None:
         """Check a wheel that another machine has built.
 
         Raises:
@@ -335,7 +335,7 @@ class BuildContext(Value, eq=False):
         markers = self.interpreter.markers
         rules = self.project.rules(output.name)
         own_cuda = self.has_own_cuda(stage, output.name)
-        passed = self.passed(stage, output.name)
+        passed = self.pass_env_for_key(stage, output.name)
         return Recipe(
             name=output.name,
             version=str(output.metadata.version),
@@ -402,7 +402,7 @@ class BuildContext(Value, eq=False):
         With the path of an environment, declared values name it in place of ``{env}``.
         """
         declared = self._declared(stage, output)
-        passed = self.passed_values(stage, output)
+        passed = self.pass_env_values(stage, output)
         if environment is not None:
             declared = {
                 name: fill_environment(value, str(environment))
@@ -410,11 +410,11 @@ class BuildContext(Value, eq=False):
             }
         return {**passed, **declared}
 
-    def passed(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+    def pass_env_for_key(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the set variables of ``pass-env``, without logins, for a key."""
-        return strip_logins(self.passed_values(stage, output))
+        return strip_logins(self.pass_env_values(stage, output))
 
-    def passed_values(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+    def pass_env_values(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the variables of ``pass-env`` that are set."""
         if not stage.pass_env:
             return {}

@@ -18,7 +18,7 @@ from nox_buildstages.builder.diagnosis.situation import Situation
 from nox_buildstages.builder.home import read_home
 from nox_buildstages.builder.jobs.server import take_jobs
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest
-from nox_buildstages.builder.sandbox.files import find_access, find_linked_packages
+from nox_buildstages.builder.sandbox.files import find_access, find_package_links
 from nox_buildstages.environments.bytecode import BYTECODE_FOLDER
 from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.environments.listing import PRIVATE_FOLDER
@@ -155,7 +155,7 @@ class Job(Value):
             BuildStagesError: The stage requires more than the system can do.
         """
         location = self.environment.location
-        own = (folder, location, *find_linked_packages(location))
+        own = (folder, location, *find_package_links(location))
         toolchains = map(str, self.home_settings.toolchains)
         rules = self.file_access.rules(
             {**variables, "toolchains": os.pathsep.join(toolchains)},
@@ -436,7 +436,7 @@ class Job(Value):
                     env=env,
                     settings=self.config_settings,
                     log=self.log,
-                    mask=Mask.of(context.passed_values(self.stage, output)),
+                    mask=Mask.of(context.pass_env_values(self.stage, output)),
                     runner=context.tools.runner,
                     sandbox=sandbox,
                     home_settings=settings,

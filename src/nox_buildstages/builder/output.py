@@ -158,7 +158,9 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         remove_kept_trees(tools.store, job.output.name)
         tools.run.forget(SESSION, "wheel", recipe.key)
         if tools.remote is not None:
-            tools.remote.put(stored, job.context.passed(job.stage, job.output.name))
+            tools.remote.put(
+                stored, job.context.pass_env_for_key(job.stage, job.output.name)
+            )
     tools.run.report(
         f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}"
     )

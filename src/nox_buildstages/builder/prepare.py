@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nox_buildstages.environments.environment import INSTALL_HINT
-from nox_buildstages.environments.listing import PRIVATE_FOLDER, is_unchanged
+from nox_buildstages.environments.listing import PRIVATE_FOLDER, is_as_noted
 from nox_buildstages.environments.packages import (
     FILES_NOTE,
     check_packages,
@@ -92,7 +92,7 @@ def restore_environment(tools: Tools, environment: Environment) -> None:
     Raises:
         BuildStagesError: The environment can't be made again.
     """
-    if not is_unchanged(environment):
+    if not is_as_noted(environment):
         from nox_buildstages.environments.snapshot import restore_files  # noqa: PLC0415 - few are changed
 
         restore_files(environment, tools.syncer, tools.run.report)

@@ -91,7 +91,7 @@ def list_notes(location: Path) -> dict[str, Entry]:
 def take_listing(environment: Environment) -> Listing:
     """Return the files of an environment as they are."""
     location = environment.location
-    entries, known = list_entries(location), _recorded_hashes(environment)
+    entries, known = list_entries(location), _hashes_in_record(environment)
     return Listing(
         python=os.path.realpath(environment.python),
         entries=entries,
@@ -132,7 +132,7 @@ def load_listing(environment: Environment) -> Listing | None:
     return find_json(environment.location / FILES_NOTE, reader.table(read))
 
 
-def is_unchanged(environment: Environment) -> bool:
+def is_as_noted(environment: Environment) -> bool:
     """Whether an environment is as it was noted, without a look at contents."""
     noted = load_listing(environment)
     return noted is not None and list_entries(environment.location) == noted.entries
@@ -162,7 +162,7 @@ def find_changes(
         old, new = before.entries[name], entries[name]
         is_file = stat.S_ISREG(mode_of(new))
         if is_file and old.split()[:2] == new.split()[:2]:
-            known = known or {**_recorded_hashes(environment), **before.hashes}
+            known = known or {**_hashes_in_record(environment), **before.hashes}
             with suppress(OSError):
                 if known.get(name) == _hash_file(environment.location / name):
                     del changes[name]
@@ -190,7 +190,7 @@ def _make_entry(path: str, status: os.stat_result) -> Entry:
     return found
 
 
-def _recorded_hashes(environment: Environment) -> dict[str, str]:
+def _hashes_in_record(environment: Environment) -> dict[str, str]:
     """Return the hashes in RECORD, by path in the environment."""
     listed: Any = list_files(environment).values()
     return {

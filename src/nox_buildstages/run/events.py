@@ -148,7 +148,7 @@ def _read_memory(value: object) -> Mapping[str, Any]:
     return reader.plain(table.content)
 
 
-def _read_compiled(value: object) -> Mapping[str, Any]:
+def _read_compilation(value: object) -> Mapping[str, Any]:
     table = reader.Table(value)
     return {
         "file": table.get("file", reader.text),
@@ -158,7 +158,7 @@ def _read_compiled(value: object) -> Mapping[str, Any]:
     }
 
 
-def _read_compared(value: object) -> Mapping[str, Any]:
+def _read_comparison(value: object) -> Mapping[str, Any]:
     table = reader.Table(value)
     table.get("key", reader.text)
     for name, shape in _COMPARED.items():
@@ -182,8 +182,8 @@ _FACTS: Mapping[str, reader.Shape[object]] = {
     "installed": reader.mapping_of(reader.text),
     "versions": reader.mapping_of(reader.mapping_of(reader.text)),
     "memory": _read_memory,
-    "slowest": reader.list_of(_read_compiled),
-    "compared": _read_compared,
+    "slowest": reader.list_of(_read_compilation),
+    "compared": _read_comparison,
 }
 """The facts that readers calculate with; others may be any value."""
 

@@ -130,7 +130,7 @@ class Run(Record):
         self.events()
         return [it for stage in stages for it in self._by_stage.get(stage, ())]
 
-    def seen_wheels(self) -> dict[str, str]:
+    def wheels_in_use(self) -> dict[str, str]:
         """Return the sha256 of each wheel in the store that this run uses, by key."""
         return {
             it.facts["key"]: it.facts["sha256"]

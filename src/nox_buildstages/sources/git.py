@@ -135,17 +135,17 @@ class Repository(Value):
             submodule.check_out(inner, path)
         bare = strip_logins(self.url)
         if bare != self.url:
-            self._closed(target, "remote", "set-url", "--", "origin", bare)
-            self._closed(target, "submodule", "--quiet", "sync", "--recursive")
+            self._run_alone(target, "remote", "set-url", "--", "origin", bare)
+            self._run_alone(target, "submodule", "--quiet", "sync", "--recursive")
 
     def clone(self, commit: str, target: Path) -> None:
         """Clone a commit into an empty folder, without submodules and LFS."""
         self._fetch(commit)
         clone = ("clone", "--quiet", "--no-checkout", "--template=", _UPLOAD)
-        self._closed(target, *clone, "--", str(self.mirror), ".")
+        self._run_alone(target, *clone, "--", str(self.mirror), ".")
         # Submodules with relative URLs, and LFS, need the URL of the repository.
-        self._closed(target, "remote", "set-url", "--", "origin", self.url)
-        self._closed(target, "checkout", "--quiet", "--detach", commit)
+        self._run_alone(target, "remote", "set-url", "--", "origin", self.url)
+        self._run_alone(target, "checkout", "--quiet", "--detach", commit)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed git left in the mirror, such as the files of locks.
@@ -193,7 +193,7 @@ class Repository(Value):
         form = ("--bare", "--template=", f"--object-format={kind}")
         if not (self.mirror / "HEAD").is_file():
             init = ("init", "--quiet", *form)
-            self._closed(self.mirrors, *init, "--", str(self.mirror))
+            self._run_alone(self.mirrors, *init, "--", str(self.mirror))
         exists = ("cat-file", "-e", f"{commit}^{{commit}}")
         fetch = ("fetch", "--quiet", "--no-tags", "--prune", "--no-recurse-submodules")
         for references in (_BRANCHES_AND_TAGS, (commit,)):
@@ -202,7 +202,7 @@ class Repository(Value):
                     self.mirrors, repository, *fetch, "--", self.url, *references
                 )
         # The commit's branch may be gone at the next fetch.
-        self._closed(
+        self._run_alone(
             self.mirrors, repository, "update-ref", f"refs/keep/{commit}", commit
         )
 
@@ -210,8 +210,8 @@ class Repository(Value):
         """Yield the folder, the URL and the commit of each submodule of a clone."""
         if not (tree / ".gitmodules").is_file():
             return
-        self._closed(tree, "submodule", "--quiet", "init")
-        listed = self._closed(tree, "ls-files", "-z", "--stage").split("\0")
+        self._run_alone(tree, "submodule", "--quiet", "init")
+        listed = self._run_alone(tree, "ls-files", "-z", "--stage").split("\0")
         commits = {
             path: information.split()[1]
             for information, _, path in (line.partition("\t") for line in listed)
@@ -223,7 +223,7 @@ class Repository(Value):
             for file in (".gitmodules", ".git/config")
             for name, _, value in (
                 entry.partition("\n")
-                for entry in self._closed(tree, *get, "--file", file).split("\0")
+                for entry in self._run_alone(tree, *get, "--file", file).split("\0")
             )
         }
         for name, path in settings.items():
@@ -252,17 +252,17 @@ class Repository(Value):
                 hint="install git-lfs",
             )
         # As an option it would also count for a repository on disk that is the server.
-        self._closed(tree, "config", "lfs.storage", str(self.mirror / "lfs"))
+        self._run_alone(tree, "config", "lfs.storage", str(self.mirror / "lfs"))
         own = {}
         for name in ("lfs.fetchinclude", "lfs.fetchexclude"):
             get = ("config", "--file", ".lfsconfig", "--default", "", "--get", name)
-            own[name] = self._closed(tree, *get).strip()
+            own[name] = self._run_alone(tree, *get).strip()
         settings = (*_LFS_SETTINGS, *(f"{name}={own[name]}" for name in own))
         options = [word for it in settings for word in ("-c", it)]
         if not self.is_offline:
             self._open(tree, *options, "lfs", "fetch", "origin", "HEAD")
         self._open(tree, *options, "lfs", "checkout")
-        self._closed(tree, "config", "--remove-section", "lfs")
+        self._run_alone(tree, "config", "--remove-section", "lfs")
         left = self._list_pointers(tree)
         if left and not (own["lfs.fetchinclude"] or own["lfs.fetchexclude"]):
             command = f"git lfs checkout {left[0]}"
@@ -277,7 +277,7 @@ class Repository(Value):
 
     def _list_pointers(self, tree: Path) -> list[str]:
         """Return the files in a clone in place of which there are pointers of LFS."""
-        listed = self._closed(tree, "ls-files", "-z", "--", ":(top,attr:filter=lfs)")
+        listed = self._run_alone(tree, "ls-files", "-z", "--", ":(top,attr:filter=lfs)")
         found = []
         for name in filter(None, listed.split("\0")):
             path = tree / name
@@ -286,7 +286,7 @@ class Repository(Value):
                 found.append(name)
         return found
 
-    def _closed(self, cwd: Path, *argv: str) -> str:
+    def _run_alone(self, cwd: Path, *argv: str) -> str:
         """Run git without the user's configuration and without the network."""
         command = replace(_command(cwd, *argv), held=self.held)
         return run_checked(self.runner, command)
@@ -409,10 +409,10 @@ def _variables_for_git(repository: Path) -> dict[str, str]:
 
     A missing ``repository`` hides a repository around the tree.
     """
-    return {**_closed_variables(), "GIT_DIR": str(repository)}
+    return {**_hermetic_variables(), "GIT_DIR": str(repository)}
 
 
-def _closed_variables() -> dict[str, str]:
+def _hermetic_variables() -> dict[str, str]:
     return {**_CLOSED, "PATH": os.environ.get("PATH", os.defpath)}
 
 
@@ -421,6 +421,6 @@ def _command(cwd: Path, *argv: str, env: Mapping[str, str] | None = None) -> Com
     return Command(
         argv=("git", "--no-pager", *settings, *argv),
         cwd=cwd,
-        env=env or _closed_variables(),
+        env=env or _hermetic_variables(),
         umask=USUAL_UMASK,
     )

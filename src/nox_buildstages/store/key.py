@@ -108,7 +108,7 @@ class Recipe(Value):
         left = {k: v for k, v in self.environment.items() if k not in names}
         return replace(self, environment=left)
 
-    def is_recorded_as(self, recorded: Recipe) -> bool:
+    def equals_foreign(self, recorded: Recipe) -> bool:
         """Whether a record of another store, with another salt, has this recipe."""
         is_same = (
             recorded.key == self.key and self.passed.keys() == recorded.passed.keys()

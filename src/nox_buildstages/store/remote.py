@@ -222,7 +222,7 @@ class Remote(Value):
         except InvalidWheelFilename:
             return None
         is_sound = (
-            recipe.is_recorded_as(wheel.recipe)
+            recipe.equals_foreign(wheel.recipe)
             and (name, version) == (wheel.name, wheel.version)
             and isinstance(wheel.size, int)
             and 0 < wheel.size < _LARGEST

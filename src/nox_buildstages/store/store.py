@@ -156,7 +156,7 @@ class StoredWheel(Value):
             raise reader.mismatch("a sha256", sha256)
         return cls(
             name=NormalizedName(recipe.name),
-            version=reader.parsed(Version)(recipe.version),
+            version=reader.parse_with(Version)(recipe.version),
             path=folder / os.path.basename(file),  # noqa: PTH119
             sha256=sha256,
             size=table.get("size", reader.count),

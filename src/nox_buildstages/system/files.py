@@ -145,7 +145,7 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     parent folders are created. New files that killed processes left are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path.parent, f".{path.name}.")
+    remove_orphans(path.parent, f".{path.name}.")
     new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     # The kernel applies the umask: reading it means changing it, for all threads.
     new.touch(0o666 if mode is None else 0o600, exist_ok=False)
@@ -185,7 +185,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     from tempfile import gettempdir, mkdtemp  # noqa: PLC0415 - a no-op needs none
 
     top = parent or Path(gettempdir())
-    remove_abandoned(top, prefix)
+    remove_orphans(top, prefix)
     while True:
         folder = Path(mkdtemp(prefix=prefix, dir=top))
         lock = _lock_alone(folder)
@@ -203,7 +203,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
                 os.close(lock)
 
 
-def remove_abandoned(folder: Path, prefix: str = "") -> None:
+def remove_orphans(folder: Path, prefix: str = "") -> None:
     """Remove temporary files and folders whose makers have been killed.
 
     As long as its maker lives, each is locked. Without a prefix, these are the files

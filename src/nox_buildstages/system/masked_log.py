@@ -19,7 +19,7 @@ _PAUSE = 0.1
 
 
 @contextmanager
-def masked(log: IO[bytes], mask: Mask) -> Iterator[int]:
+def mask_output(log: IO[bytes], mask: Mask) -> Iterator[int]:
     """Yield a descriptor for the output of a program, which goes to a log line by line.
 
     At the end of the block, all that was printed is in the log.

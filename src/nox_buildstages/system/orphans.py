@@ -53,12 +53,12 @@ def find_orphans(build: str) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or belongs to another user
             variables = (folder / "environ").read_bytes().split(b"\0")
-            if variable in variables and not _is_supervised(int(folder.name)):
+            if variable in variables and not _has_supervisor(int(folder.name)):
                 found.append(int(folder.name))
     return found
 
 
-def _is_supervised(process: int) -> bool:
+def _has_supervisor(process: int) -> bool:
     while process > 1:
         folder = Path(f"/proc/{process}")
         words = (folder / "cmdline").read_bytes().split(b"\0")

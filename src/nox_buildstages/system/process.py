@@ -128,9 +128,9 @@ def run(command: Command) -> Completed:
     with command.log.open("ab") as log:
         if not command.mask.parts:
             return _run(command, stdout=log, stderr=subprocess.STDOUT)
-        from nox_buildstages.system.masked_log import masked  # noqa: PLC0415 - for few
+        from nox_buildstages.system.masked_log import mask_output  # noqa: PLC0415 - for few
 
-        with masked(log, command.mask) as pipe:
+        with mask_output(log, command.mask) as pipe:
             return _run(command, stdout=pipe, stderr=subprocess.STDOUT)
 
 

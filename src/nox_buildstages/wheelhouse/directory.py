@@ -18,8 +18,8 @@ from nox_buildstages.system.files import (
     find_files,
     make_ignored_folder,
     read_file,
-    remove_abandoned,
     remove_if_same,
+    remove_orphans,
     sha256_of,
     write_if_changed,
 )
@@ -203,7 +203,7 @@ class Wheelhouse(Value, kw_only=False):
         """
         with hold_lock(self._lock):
             for folder in (self.folder, self.logs):
-                remove_abandoned(folder)
+                remove_orphans(folder)
             yield
 
     def remove_own_files(self) -> None:

@@ -114,7 +114,7 @@ class ProgramFinder(Value):
 
         Variables may choose one, others are on ``PATH``.
         """
-        words = [self._chosen_by(it, name) for it in _CHOICES.get(name, ())]
+        words = [self._choice_of(it, name) for it in _CHOICES.get(name, ())]
         words.append(_program_of(self.preferred.get(name, "")))
         found: dict[tuple[int, int], str] = {}
         for word in (*filter(None, words), *(names or (name,))):
@@ -123,7 +123,7 @@ class ProgramFinder(Value):
                 found.setdefault((status.st_dev, status.st_ino), program)
         return [*found.values()]
 
-    def _chosen_by(self, variable: str, name: str) -> str:
+    def _choice_of(self, variable: str, name: str) -> str:
         """Return the program that a variable chooses; empty if it chooses none."""
         value = self.variables.get(variable, "")
         if not value or "{env}" in value:

@@ -173,7 +173,7 @@ def find_access(outer: Mapping[str, str], private: Iterable[Path]) -> FileAccess
     )
 
 
-def find_linked_packages(environment: Path) -> Iterator[Path]:
+def find_package_links(environment: Path) -> Iterator[Path]:
     """Yield the folders of packages in uv's cache to which an environment has links."""
     for path in environment.glob("lib/python*/site-packages/*.dist-info/METADATA"):
         if path.is_symlink():

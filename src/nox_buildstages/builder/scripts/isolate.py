@@ -110,7 +110,7 @@ def enter_sandbox(
     if rules is not None and version >= landlock.FIRST_USABLE:
         landlock.restrict_files(libc, rules, version)
     if network == SECCOMP:
-        seccomp.cut_network(libc)
+        seccomp.block_network(libc)
 
 
 if __name__ == "__main__":

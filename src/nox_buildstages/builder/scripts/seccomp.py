@@ -46,7 +46,7 @@ def make_filter(machine: str) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def cut_network(libc: ctypes.CDLL) -> None:
+def block_network(libc: ctypes.CDLL) -> None:
     """Refuse this process, and all below, calls that could lead to a network.
 
     Raises:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _TEXTS = reader.list_of(reader.text)
-_SPECIFIERS = reader.parsed(lambda text: str(SpecifierSet(text)))
+_SPECIFIERS = reader.parse_with(lambda text: str(SpecifierSet(text)))
 
 FORMAT = 1
 """The version of the table ``[tool.nox-buildstages]``."""
@@ -138,7 +138,7 @@ def read_outputs(
             source=table.get("source", reader.table(_read_source)),
             build_requires=table.get("build-requires", requirements),
             metadata=Metadata(
-                version=table.get("version", reader.parsed(Version)),
+                version=table.get("version", reader.parse_with(Version)),
                 requires_dist=table.get("requires-dist", requirements),
                 requires_python=table.get("requires-python", _SPECIFIERS, None),
                 provides_extra=table.get("provides-extra", _TEXTS, ()),
