@@ -37,21 +37,28 @@ from nox_buildstages.config.table import PACKAGE, STAGE, TOP
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.declarations.foreign import read_foreign
 from nox_buildstages.declarations.uv_keys import find_idle_keys
-from nox_buildstages.declarations.uv_lock import UvLock
+from nox_buildstages.declarations.uv_lock import find_uv_lock
 from nox_buildstages.environments.environment import Environment
 from nox_buildstages.environments.packages import find_differences
 from nox_buildstages.environments.sync import read_overlaps
 from nox_buildstages.errors import BuildStagesError, DeclarationError
-from nox_buildstages.lock.files.document import dump_lock, load_lock
+from nox_buildstages.lock.files.document import (
+    dump_lock,
+    is_series_of,
+    load_lock,
+    with_series,
+)
 from nox_buildstages.lock.files.selection import select_lock
 from nox_buildstages.reader import UnreadableError, parse_toml
 from nox_buildstages.run.board import draw_board, draw_line
 from nox_buildstages.run.ci import fold
+from nox_buildstages.run.events import Event
 from nox_buildstages.run.failure import describe_stop
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.log_progress import count_steps, measure_progress
 from nox_buildstages.run.state import fold_events
 from nox_buildstages.run.summary import render_summary, summarize, summary_markdown
+from nox_buildstages.safe_text import escape_html, show_json, show_output
 from nox_buildstages.sources.archives import FAILURES, unpack_archive
 from nox_buildstages.sources.metadata import (
     computes_version,
@@ -116,6 +123,35 @@ STRANGE: tuple[Any, ...] = (
     *("x; python_version > '3'", "x; " + "(" * 200, "(" * 500, "git+https://h/x@y"),
     *([], {}, [[]], [{}], {"a": {}}, ["x", 1], {"": ""}, _DEEP),
 )
+LIKELY = (
+    *("flash-attn = 2.8.3", "numpy>=1 <2", "git@h:x/y", "./lib", "lib/x", "a==1 b"),
+    *("a @ ./a.whl", "a @ ./a#sha256=x&egg=b", "a @ ./a#b", "a @ file://host/x"),
+    *("a @ h", "a @ ./a#sha256=1&sha256=2", "a @ ./a#subdirectory=../x", "ext", "own"),
+    *("3.11t", "3.11.7", "3.11", "c", "1h30min", "9XB", "4GB", "0GB", "c.d", "c-d"),
+    *("{env}", "${env}", "{{x}}", "{archh}", "{arch}", "{", "}", "{flash-attn}"),
+    *("final", "kernels", "later", "all", "gpu", "test", "nope", "lab", "logs", "8.0"),
+    *("8_0", "s3://b", "ftp://b", "7 days", "tomorrow", "require", "off", "auto"),
+    *("sys_platform == 'linux'", "extra == 'x'", "https://h/a.tar.gz", "ssh://h/x"),
+    *("A=B", "1A", "torch{torch}", "+x", "a b", "lib.tar.gz", "https://u:p@h/x"),
+)
+"""Strings that the table gives a meaning in one place or another."""
+
+KEYS = (
+    *(
+        "stage",
+        "matrix",
+        "python",
+        "jobs",
+        "setup",
+        "env",
+        "final",
+        "project",
+        "extras",
+    ),
+    *("x", "", "a.b", "\x1b", "outputs", "needs", "requirement", "include", "exclude"),
+    *("stages", "own", "ext", "requires-dist", "add", "imports", "constraints", "8.0"),
+)
+
 _ONLY_JSON: tuple[Any, ...] = (None, "\ud800")
 _ONLY_TOML: tuple[Any, ...] = (
     dt.date(1979, 5, 27),
@@ -148,14 +184,19 @@ class Changer:
             if not (isinstance(inner, (dict, list)) and inner and self.draw(_deeper)):
                 break
             holder = inner
-        action = self.draw(st.sampled_from(("replace", "replace", "remove", "add")))
+        actions = ("replace", "replace", "likely", "likely", "remove", "add", "copy")
+        action = self.draw(st.sampled_from(actions))
         value = deepcopy(self.draw(st.sampled_from(self.strange)))
-        if action == "replace":
-            holder[key] = value
-        elif action == "remove":
+        if action == "likely":
+            value = self.draw(st.sampled_from(LIKELY))
+        elif action == "copy":
+            value = deepcopy(holder[self.draw(st.sampled_from(keys))])
+        if action == "remove":
             del holder[key]
+        elif action in ("replace", "likely"):
+            holder[key] = value
         elif isinstance(holder, dict):
-            holder[self.draw(st.sampled_from(("x", "", "a.b", "\x1b")))] = value
+            holder[self.draw(st.sampled_from(KEYS))] = value
         else:
             holder.append(value)
 
@@ -338,7 +379,7 @@ def _read_workspace(content: bytes, scratch: Path) -> None:
 def _read_lock(content: bytes, scratch: Path) -> None:
     del scratch
     lock = load_lock(content.decode("utf-8", "replace"), name="kernels")
-    dump_lock(lock)
+    is_series_of([dump_lock(it) for it in with_series([lock])])
     select_lock(lock, interpreter())
 
 
@@ -347,7 +388,10 @@ def _read_uv_lock(content: bytes, scratch: Path) -> None:
     path.write_bytes(content)
     # Locking prints why the file isn't used.
     with suppress(AttributeError, LookupError, TypeError, ValueError):
-        UvLock.read(path).select([Requirement("a")], default_environment())
+        found = find_uv_lock(scratch)
+        if found is not None:
+            wanted = [Requirement("a[x]"), Requirement("b")]
+            found.select(wanted, default_environment(), extras=["x"], groups=["g"])
 
 
 def _read_record(content: bytes, scratch: Path) -> None:
@@ -392,6 +436,9 @@ def _read_journal(content: bytes, scratch: Path) -> None:
     path = scratch / "journal"
     path.write_bytes(content)
     events = Journal(path).events()
+    for it in events:
+        Event.from_line(it.to_line())
+        repr((it.is_work, it.subject))
     state = fold_events(events)
     draw_board(state, 2000.0, columns=80, colour=True)
     draw_line(state, 2000.0, columns=80, process=7)
@@ -455,6 +502,9 @@ def _read_log(content: bytes, scratch: Path) -> None:
     [*error.lines(colour=True)]
     str(measure_progress(count_steps(lines), None))
     [*fold("a", lines, {"GITHUB_ACTIONS": "1"}), *fold("a", lines, {})]
+    for line in lines:
+        escape_html(show_output(line))
+        show_json(line)
     ninja_log.read_log(lines)
     ninja_log.read_sources("\n".join(lines))
     [*parse_compiled(lines, str)]
@@ -552,6 +602,86 @@ cuda = "*"
 dependencies = { file = ["requirements.txt"] }
 optional-dependencies = { x = { file = ["x.txt"] } }
 """
+
+
+SMALL_TABLES = (
+    b"""
+[[tool.nox-buildstages.stage]]
+name = "one"
+outputs = ["a==1", "b @ ./b", "c @ git+https://h/c", "d @ https://h/d.tar.gz"]
+dependencies = ["torch"]
+needs = []
+env = { A = "1" }
+pass-env = ["B"]
+tools = ["cc"]
+jobs = 2
+memory-per-job = "4GB"
+timeout = "5h"
+network = true
+compiler-cache = "ccache"
+[tool.nox-buildstages.final]
+requirements = ["a", "b"]
+imports = ["a"]
+checks = [["python"]]
+""",
+    b"""
+[tool.nox-buildstages]
+python = ["3.11", "3.12"]
+stage = [{ name = "one", outputs = ["a"], env = { ARCH = "{arch}" } }]
+final = { requirements = ["a"], checks = [["x", "{arch}"]] }
+[tool.nox-buildstages.matrix]
+include = [{ arch = "12.0", torch = "2.2", python = "3.12" }]
+exclude = [{ arch = "8.0", torch = "2.1" }]
+[tool.nox-buildstages.matrix.arch]
+"8.0" = { constraints = ["f==1.*"], requirements = ["g"], env = { X = "{arch}" } }
+"9.0" = { machine = "x86_64", runs-on = "x", container = "y", setup = "z" }
+[tool.nox-buildstages.matrix.torch]
+"2.1" = { extras = ["gpu"], groups = ["test"], index = "lab" }
+"2.2" = {}
+[tool.uv]
+index = [{ name = "lab", url = "https://h/s", explicit = true }]
+sources = { f = { index = "lab" }, g = [{ index = "lab" }] }
+[project]
+name = "own"
+version = "1"
+[project.optional-dependencies]
+gpu = ["b", "own[all]"]
+all = ["own[gpu]"]
+[dependency-groups]
+test = ["c", { include-group = "d" }]
+d = ["e"]
+""",
+    b"""
+[project]
+name = "own"
+version = "1"
+requires-python = ">=3.9"
+dependencies = ["a", "own[x]; python_version > '3'"]
+dynamic = ["readme"]
+[project.optional-dependencies]
+x = ["q"]
+[tool.nox-buildstages]
+constraints = ["n<2"]
+remote-store = { url = "s3://b", write = true }
+exclude-newer = "7 days"
+environments = ["sys_platform == 'darwin'"]
+match-runtime = ["torch"]
+stage = [{ name = "one", outputs = ["a", "own-lib"] }]
+[tool.nox-buildstages.package.a]
+build-requires = { add = ["w"], remove = ["t"] }
+config-settings = { k = "v", l = ["w"] }
+env = { A = "{env}/x" }
+metadata = { requires-dist = ["q"] }
+patches = ["p.patch"]
+local-version = "t{torch}"
+unused = true
+[tool.nox-buildstages.package.own]
+build-requires = { add = ["w"] }
+[tool.nox-buildstages.final]
+extras = ["x"]
+project = true
+""",
+)
 
 
 def _dump(value: object) -> bytes:
@@ -921,7 +1051,12 @@ def make_kinds(scratch: Path) -> tuple[Kind, ...]:
     return tuple(
         Kind(name=name, format=form, seeds=seeds, read=read)
         for name, form, seeds, read in (
-            ("table", "toml", (_whole_table(), OTHER_TABLE), _read_table),
+            (
+                "table",
+                "toml",
+                (*SMALL_TABLES, _whole_table(), OTHER_TABLE),
+                _read_table,
+            ),
             ("uv.toml", "toml", (UV_TOML,), _read_uv_toml),
             ("workspace", "toml", (WORKSPACE,), _read_workspace),
             ("lock file", "toml", (LOCK.encode(),), _read_lock),

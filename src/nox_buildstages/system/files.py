@@ -62,7 +62,10 @@ def open_file(path: Path, *, follow: bool = True) -> BinaryIO:
     Raises:
         OSError: The file is missing or isn't regular, or can't be read.
     """
-    status = path.stat() if follow else path.lstat()
+    try:
+        status = path.stat() if follow else path.lstat()
+    except ValueError as error:  # a NUL in its name
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
     _require_regular(path, status)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
