@@ -143,7 +143,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_co
 
 
 def plain(value: T) -> T:
-    """Read any value that can be written as JSON again."""
+    """Read any value of JSON."""
     _check_values(value, may_be_infinite=False)
     return value
 
@@ -216,7 +216,7 @@ def describe_value(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """Read a string that can be the name of a file."""
+    """Read a string for the name of a file."""
     if not isinstance(value, str):
         raise mismatch("a string", value)
     if (not value.isascii() or "\0" in value) and (problem := _find_fault(value)):
@@ -239,7 +239,7 @@ def integer(value: object) -> int:
 
 
 def count(value: object) -> int:
-    """Read a whole number that isn't negative, such as a size in bytes."""
+    """Read a natural number, such as a size in bytes."""
     number = integer(value)
     if number < 0:
         raise mismatch("a number that isn't negative", value)
@@ -314,7 +314,7 @@ def mapping_of(shape: Shape[T], key: Shape[str] = text) -> Shape[dict[str, T]]:
 
 
 def nullable(shape: Shape[T]) -> Shape[T | None]:
-    """Return the shape of a value that may be null."""
+    """Return the shape of a value or null."""
     return lambda value: None if value is None else shape(value)
 
 
@@ -334,7 +334,7 @@ class Table:
         self.content: dict[str, Any] = value
 
     def refuse_others(self, known: Iterable[str]) -> None:
-        """Raise an error for a key that isn't known."""
+        """Raise an error for unknown keys."""
         for key in self.content.keys() - {*known}:
             raise UnreadableError("is an unknown key", key)
 
@@ -355,7 +355,7 @@ class Table:
 
 
 def table(read: Callable[[Table], T]) -> Shape[T]:
-    """Return the shape of a table that a function reads."""
+    """Return the shape of a table, from a function."""
     return lambda value: read(Table(value))
 
 

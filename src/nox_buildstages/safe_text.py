@@ -33,7 +33,7 @@ _MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]|:(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
 
 class Shown(str):
-    """A text that a terminal and a CI system show as it is."""
+    """A text for a terminal and a CI system, shown unchanged."""
 
     __slots__ = ()
 

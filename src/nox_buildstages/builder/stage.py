@@ -94,68 +94,83 @@ def provide_stage(
             )
             tools.store.remove_partial_build(result.wheel.key)
     if missing:
-        from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
-        from nox_buildstages.builder.forecast import emit_forecast  # noqa: PLC0415
-        from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
-        from nox_buildstages.builder.prepare import (  # noqa: PLC0415
-            occupy_environment,
-            prepare_environment,
-        )
-        from nox_buildstages.environments.snapshot import EnvironmentGuard  # noqa: PLC0415
-
-        if all(it.name in context.locks for it in context.graph.order):
-            emit_forecast(context, rebuild)  # not while locks are made
-        # Check the machine before anything takes time.
-        tools.sandbox_policy.sandbox(stage)
-        compiler_cache = find_cache(context, stage)
-        if tools.remote is not None:
-            tools.remote.check()
-        timeout = stage.timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
-        guard = EnvironmentGuard(environment=environment, syncer=tools.syncer)
-        jobs = [
-            Job(
-                context=context,
-                stage=stage,
-                output=output,
-                environment=environment,
-                compiler_cache=compiler_cache,
-                deadline=deadline,
-                guard=guard,
-            )
-            for output in missing
-        ]
-        builds = StageBuilds(
-            pending=deque(jobs), rebuild=rebuild, keeps_going=order.keeps_going
-        )
-        # All builds with private environments use the same path.
-        most = 1 if stage.private_environment else len(missing)
-        least = min(job.memory_need.size for job in jobs)
-        most = min(most, tools.job_pool.count_alone(JobRequest(memory_per_job=least)))
-        # The slots are taken before the environment is made: stages that are ready
-        # sooner leave jobs for this one.
-        with occupy_environment(tools, environment), ExitStack() as stack:
-            slots = [
-                stack.enter_context(tools.job_pool.take_slot()) for _ in range(most)
-            ]
-            environment.may_install()  # nox is asked once, and not by a thread
-            run_in_parallel(
-                [
-                    partial(prepare_environment, context, stage, environment),
-                    *(partial(_fetch, context, stage, it) for it in missing),
-                ]
-            )
-            if not environment.may_run():
-                raise not_run(stage.name, *(output.name for output in missing))
-            run_in_parallel(partial(builds.build_outputs, slot) for slot in slots)
-        failures = [
-            builds.failures[it.name] for it in missing if it.name in builds.failures
-        ]
-        if failures:
-            raise failures[0] if len(failures) == 1 else _join(stage, failures)
+        _build_missing(context, stage, environment, order, missing)
     for output in outputs:
         context.get_wheel(stage.name, output.name)
     return tuple(it for it in available_results(context, stage) if it.output in outputs)
+
+
+def _build_missing(
+    context: BuildContext,
+    stage: Stage,
+    environment: Environment,
+    order: BuildOrder,
+    missing: Sequence[LockedOutput],
+) -> None:
+    """Build outputs in the environment of a stage, several at once.
+
+    Raises:
+        BuildStagesError: Nox must not run anything, or the machine can't build.
+        BuildError: An output can't be built.
+    """
+    tools = context.tools
+    from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
+    from nox_buildstages.builder.forecast import emit_forecast  # noqa: PLC0415
+    from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
+    from nox_buildstages.builder.prepare import (  # noqa: PLC0415
+        occupy_environment,
+        prepare_environment,
+    )
+    from nox_buildstages.environments.snapshot import EnvironmentGuard  # noqa: PLC0415
+
+    if all(it.name in context.locks for it in context.graph.order):
+        emit_forecast(context, order.rebuild)  # not while locks are made
+    # Check the machine before anything takes time.
+    tools.sandbox_policy.sandbox(stage)
+    compiler_cache = find_cache(context, stage)
+    if tools.remote is not None:
+        tools.remote.check()
+    timeout = stage.timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
+    guard = EnvironmentGuard(environment=environment, syncer=tools.syncer)
+    jobs = [
+        Job(
+            context=context,
+            stage=stage,
+            output=output,
+            environment=environment,
+            compiler_cache=compiler_cache,
+            deadline=deadline,
+            guard=guard,
+        )
+        for output in missing
+    ]
+    builds = StageBuilds(
+        pending=deque(jobs), rebuild=order.rebuild, keeps_going=order.keeps_going
+    )
+    # All builds with private environments use the same path.
+    most = 1 if stage.private_environment else len(missing)
+    least = min(job.memory_need.size for job in jobs)
+    most = min(most, tools.job_pool.count_alone(JobRequest(memory_per_job=least)))
+    # The slots are taken before the environment is made: stages that are ready
+    # sooner leave jobs for this one.
+    with occupy_environment(tools, environment), ExitStack() as stack:
+        slots = [stack.enter_context(tools.job_pool.take_slot()) for _ in range(most)]
+        environment.may_install()  # nox is asked once, and not by a thread
+        run_in_parallel(
+            [
+                partial(prepare_environment, context, stage, environment),
+                *(partial(_fetch, context, stage, it) for it in missing),
+            ]
+        )
+        if not environment.may_run():
+            raise not_run(stage.name, *(output.name for output in missing))
+        run_in_parallel(partial(builds.build_outputs, slot) for slot in slots)
+    failures = [
+        builds.failures[it.name] for it in missing if it.name in builds.failures
+    ]
+    if failures:
+        raise failures[0] if len(failures) == 1 else _join(stage, failures)
 
 
 def _fetch(context: BuildContext, stage: Stage, output: LockedOutput) -> None:

@@ -51,7 +51,7 @@ class DecoratedStage(Value, eq=False):
         return f"{Path(code.co_filename).name}:{code.co_firstlineno}:{self.name}"
 
     def arguments(self, choices: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Return the arguments for a cell: the value of each axis that is named."""
+        """Return the arguments for a cell: the values of the axes in `parameters`."""
         values = {axis.replace("-", "_"): value for axis, value in choices}
         return {it: values[it] for it in self.parameters if it in values}
 
@@ -63,7 +63,7 @@ def read_function(
     *,
     is_late: bool = False,
 ) -> DecoratedStage:
-    """Return the stage that a decorator declares, by the source of its function.
+    """Return the stage of a decorator, from the source of the function.
 
     `register` doesn't see a late one.
 
@@ -132,7 +132,7 @@ def code_before(body: Sequence[ast.stmt], build: str) -> str:
 
 
 def _calls(node: ast.AST, name: str) -> bool:
-    """Whether a name is called somewhere, or handed to something that may call it."""
+    """Whether code calls a name, or passes the name to a call."""
     calls = (it for it in walk(node) if isinstance(it, ast.Call))
     return any(
         _is_name(part, name)
@@ -152,7 +152,7 @@ def _is_name(node: ast.AST, name: str) -> bool:
 
 
 def _to_toml(value: object) -> object:
-    """Return a value of Python as TOML would have it."""
+    """Return a value of Python in the form of TOML."""
     if isinstance(value, Mapping):
         return {str(key): _to_toml(it) for key, it in value.items()}
     if isinstance(value, (list, tuple)):
@@ -163,7 +163,7 @@ def _to_toml(value: object) -> object:
 def add_stages(
     document: Mapping[str, Any], decorated: Sequence[DecoratedStage]
 ) -> tuple[Mapping[str, Any], dict[tuple[Step, ...], str]]:
-    """Return a document with stages of a noxfile behind its own, and their locations.
+    """Return a document with stages of a noxfile at the end, and their locations.
 
     A table that can't have stages stays as it is: its reader finds the fault.
     """
@@ -184,7 +184,7 @@ def add_stages(
 def with_code(
     projects: Iterable[Project], decorated: Sequence[DecoratedStage]
 ) -> tuple[Project, ...]:
-    """Return the projects of all cells, with what functions add to their stages.
+    """Return the projects of all cells, with additions of functions to their stages.
 
     Raises:
         DeclarationError: A function takes a value of an axis that isn't there.
@@ -223,7 +223,7 @@ def with_code(
 def _add_code(
     stage: Stage, declared: DecoratedStage, arguments: Mapping[str, str]
 ) -> Stage:
-    """Return a stage with the digest of its code and the values that the code gets."""
+    """Return a stage with the digest of a function's code and arguments."""
     if not declared.code:
         return stage
     text = "\n".join((declared.code, *map("=".join, sorted(arguments.items()))))

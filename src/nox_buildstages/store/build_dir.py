@@ -69,7 +69,7 @@ class PartialBuild(Value):
 
 
 class FailedBuild(Value):
-    """A build that failed, whose tree is kept for a look into it."""
+    """A failed build, whose tree is kept for a look inside."""
 
     output: str
     environment: str
@@ -144,7 +144,7 @@ class BuildDirectory(Value, kw_only=False):
 
     @property
     def compiled(self) -> Path:
-        """The file to which the supervisor adds compilers that have ended."""
+        """The file for the compilers that have ended, from the supervisor."""
         return self.folder / "compiled"
 
     @property
@@ -265,7 +265,7 @@ class BuildDirectory(Value, kw_only=False):
 
     @property
     def failure(self) -> Path:
-        """The file that marks the tree of a failed build."""
+        """The mark of a failed build's tree."""
         return self.folder / "failed.json"
 
     @property

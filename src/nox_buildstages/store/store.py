@@ -118,7 +118,7 @@ class StoredWheel(Value):
 
     @property
     def compiled(self) -> CompiledFiles | None:
-        """The files that the build compiled; None if no compiler was seen."""
+        """The files compiled by the build; None if no compiler was seen."""
         from nox_buildstages.store.compiled import CompiledFiles  # noqa: PLC0415 - a no-op needs none
 
         return CompiledFiles.from_dict(self.compiled_field)
@@ -129,7 +129,7 @@ class StoredWheel(Value):
         return self.recipe.key
 
     def to_build(self) -> dict[str, Any]:
-        """Return what later builds are compared with."""
+        """Return the facts for comparisons with later builds."""
         build = {"key": self.key, "seconds": self.seconds, "size": self.size}
         with suppress(OSError):  # removed by another process
             build["built"] = self.path.with_name(RECORD).stat().st_mtime
@@ -263,7 +263,7 @@ class Store(Value, kw_only=False):
         return found
 
     def keys(self) -> set[str]:
-        """Return the keys that have a folder; some may lack a wheel."""
+        """Return the keys of all folders; some may lack a wheel."""
         try:
             names = os.listdir(self.folder / "wheels")  # noqa: PTH208 - there are many
         except OSError:
@@ -438,7 +438,7 @@ class Store(Value, kw_only=False):
 
     @property
     def _named_builds(self) -> Path | None:
-        """The folder of the store's builds in the folder that the user names."""
+        """The folder of the store's builds in the folder named by the user."""
         folder = self.build_folder
         return None if folder is None else folder / path_id(self.folder)
 
@@ -469,7 +469,7 @@ class Store(Value, kw_only=False):
         build_dir.clear()
 
     def remove_partial_build(self, key: str) -> None:
-        """Remove what an interrupted rebuild left of a wheel that the store has.
+        """Remove the rest of an interrupted rebuild of a stored wheel.
 
         The tree of a failed build is kept, and that of a running one is in use.
         """

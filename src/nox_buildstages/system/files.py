@@ -233,7 +233,7 @@ def remove_orphans(folder: Path, prefix: str = "") -> None:
 
 
 def _lock_alone(path: Path) -> int | None:
-    """Lock a file or folder; None if another process has it, or locks don't work."""
+    """Lock a file or folder; None if somebody has the lock, or locks don't work."""
     if sys.platform == "win32":
         return None
     import fcntl  # noqa: PLC0415 - Windows lacks it
@@ -266,7 +266,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def keep_text(path: Path, text: str) -> None:
-    """Write a text that can be made again; on a full or read-only disk, don't."""
+    """Write a text of low value; on a full or read-only disk, don't."""
     with suppress(OSError):
         clear_place(path, is_folder=False)
         write_text(path, text)

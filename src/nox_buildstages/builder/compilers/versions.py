@@ -1,4 +1,4 @@
-"""The programs that a build would find, and what they print about their version."""
+"""The compilers of a build, and their versions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ProgramFinder(Value):
 
     @property
     def path(self) -> str:
-        """The ``PATH`` of the build, without the programs of its environment."""
+        """The ``PATH`` of the build, without the programs of the environment."""
         path = self.variables.get("PATH") or self.outer.get("PATH", os.defpath)
         return path.replace("{env}", os.devnull)
 
@@ -76,7 +76,7 @@ class ProgramFinder(Value):
         return {it: self.variables[it] for it in names if it in self.variables}
 
     def compilers(self, *, has_nvcc: bool) -> dict[str, str]:
-        """Return the versions of all compilers and of the linker that are there.
+        """Return the versions of all compilers and of the linker.
 
         With ``has_nvcc``, the build's environment has the only nvcc.
         """
@@ -96,7 +96,7 @@ class ProgramFinder(Value):
 
     @property
     def programs(self) -> dict[str, str]:
-        """The names of all compilers that are there, and of what runs them, by path."""
+        """The names of all compilers and of their launchers, by path."""
         found = {
             path: name
             for name in COMPILERS
@@ -124,7 +124,7 @@ class ProgramFinder(Value):
         return [*found.values()]
 
     def _choice_of(self, variable: str, name: str) -> str:
-        """Return the program that a variable chooses; empty if it chooses none."""
+        """Return the program chosen by a variable; empty for no choice."""
         value = self.variables.get(variable, "")
         if not value or "{env}" in value:
             return ""  # a program of the environment is an ingredient
@@ -146,7 +146,7 @@ class ProgramFinder(Value):
                     return
 
     def ask(self, program: str, *words: str) -> str:
-        """Return what a program prints, asked in the words of a command line.
+        """Return the output of a program for the words of a command line.
 
         Raises:
             CommandError: The program can't be started, or fails.
@@ -172,7 +172,7 @@ _TOOLCHAIN = ("RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_HOME")
 
 
 def _program_of(command: str) -> str:
-    """Return the program of a command line, without what launches it."""
+    """Return the program of a command line, without launchers."""
     try:
         words = iter(shlex.split(command))
     except ValueError:

@@ -21,7 +21,7 @@ _SYSTEM = (
     *("/var/cache/fontconfig", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/texmf"),
     "/run/systemd/resolve",  # to which /etc/resolv.conf may lead
 )
-"""Folders with what every user of a system may read."""
+"""Folders for all users of a system."""
 
 _DEVICES = (
     *("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"),
@@ -42,7 +42,7 @@ _SOFTWARE = re.compile(
 """Names of files of installed programs, beside their ``bin``."""
 
 _MARKS = {"Cellar", "conda-meta", "nvvm", "pyvenv.cfg"}
-"""Names that only a folder for installed programs contains."""
+"""Names of subfolders only in folders for installed programs."""
 
 _SPACK = ("opt", "spack")
 """The end of the path of a folder whose programs need each other's libraries."""
@@ -102,7 +102,7 @@ class FileAccess(Value):
         )
 
     def _find_software(self, folder: Path) -> Iterator[Path]:
-        """Yield what the programs in a folder on ``PATH`` need.
+        """Yield the needs of the programs in a folder on ``PATH``.
 
         Programs that are links lead to others.
         """
@@ -132,7 +132,7 @@ class FileAccess(Value):
         return not self.hidden.isdisjoint((path, *path.parents))
 
     def _is_free(self, path: Path) -> bool:
-        """Whether a path may be named: it isn't a hidden one, nor above any."""
+        """Whether a path may be named: neither hidden, nor above a hidden path."""
         return path not in self.hidden and path not in self.holders
 
 
@@ -152,7 +152,7 @@ def _split(
 
 
 def find_access(outer: Mapping[str, str], private: Iterable[Path]) -> FileAccess:
-    """Return what builds may read on this machine.
+    """Return the readable files of builds on this machine.
 
     ``private`` has the folders of the project and the store. Homes, folders for
     temporary files and everything beside the project and the store are hidden, too.
@@ -181,7 +181,7 @@ def find_package_links(environment: Path) -> Iterator[Path]:
 
 
 def _find_secrets(folder: Path) -> Iterator[Path]:
-    """Yield what only root may read: without the rights of root, it belongs to root."""
+    """Yield files for root alone: without the rights of root, they belong to root."""
     with suppress(OSError):
         for path in folder.iterdir():
             mode = path.lstat().st_mode

@@ -1,4 +1,4 @@
-"""Run a program, end the program with the caller, and watch what it does meanwhile.
+"""Run a program, end the program with the caller, and watch the program meanwhile.
 
 ``python -I -S supervise.py LOCK CHECKPOINT USE COMPILED SECONDS PROGRAM ARGUMENT…``
 
