@@ -92,7 +92,8 @@ def provide_stage(
                 context.place(stage.name, result.output),
                 **result.wheel.facts,
             )
-            tools.store.remove_partial_build(result.wheel.key)
+            for key in context.recipe(stage.name, result.output.name).keys:
+                tools.store.remove_partial_build(key)
     if missing:
         _build_missing(context, stage, environment, order, missing)
     for output in outputs:
