@@ -15,7 +15,7 @@ import pytest
 from nox_buildstages.builder.jobs import server
 from nox_buildstages.builder.jobs.slots import BuildJobs, JobPool, JobRequest
 from nox_buildstages.system.machine import Machine
-from support.packages import make_tree
+from support.packages import make_tree, name_file
 from support.pair import declare, declare_solo, kernels_tree
 from support.project import cores
 from support.sessions import run_session
@@ -147,13 +147,13 @@ def test_builds_of_a_stage_share_a_machine(
     project: Project, path: str, tmp_path: Path
 ) -> None:
     """A compiler for each core and one for each build; and none of it is in the key."""
-    count = tmp_path / "count"
+    count = tmp_path / "counts/count"
     for name in ("left", "right"):
         make_tree(project.folder / name, name, "1.0", settings={"compilers": 4})
     stage = {
         "name": "only",
         "outputs": ["left @ ./left", "right @ ./right"],
-        "env": {"TINYBACKEND_COUNT": str(count)},
+        "env": name_file("TINYBACKEND_COUNT", count),
         "memory-per-job": "1MB",
     }
     table = {"final": {"requirements": ["left", "right"]}, "stage": [stage]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.native import wait_until_safe
+from support.packages import name_file
 from support.pair import built, declare
 from support.real import make_real_project
 
@@ -140,7 +141,7 @@ def stop(project: Project, count: Path) -> None:
 )
 def test_a_killed_build_goes_on(tmp_path: Path, kind: Kind) -> None:
     """And gives the wheel that a build from the beginning gives."""
-    count = tmp_path / "count"
+    count = tmp_path / "counts/count"
     compiler = tmp_path / "compiler"
     compiler.write_text(COMPILER)
     compiler.chmod(0o755)
@@ -151,7 +152,11 @@ def test_a_killed_build_goes_on(tmp_path: Path, kind: Kind) -> None:
         "outputs": ["native @ ./native"],
         "jobs": 1,
         "compiler-cache": False,  # what is compiled is counted
-        "env": {"CC": str(compiler), "CXX": str(compiler), "COUNT": str(count)},
+        "env": {
+            "CC": str(compiler),
+            "CXX": str(compiler),
+            **name_file("COUNT", count),
+        },
     }
     declare(project, {"final": {"requirements": ["native"]}, "stage": [stage]})
     project.nox("-s", "build-stages-lock", timeout=300)

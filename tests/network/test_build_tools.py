@@ -14,7 +14,7 @@ import pytest
 from uv import find_uv_bin
 
 from nox_buildstages.system.machine import Machine
-from support.packages import in_tree_backend, make_tree
+from support.packages import in_tree_backend, make_tree, name_file
 from support.pair import declare
 from support.sessions import run_session
 
@@ -74,7 +74,7 @@ def declare_builds(project: Project, count: Path, **tools: str) -> None:
     stage = {
         "name": "only",
         "outputs": [f"{name} @ ./{name}" for name in tools],
-        "env": {"TINYBACKEND_COUNT": str(count)},
+        "env": name_file("TINYBACKEND_COUNT", count),
         "memory-per-job": "1MB",
     }
     declare(project, {"final": {"requirements": [*tools]}, "stage": [stage]})
@@ -91,7 +91,7 @@ def test_no_more_compilers_than_cores_and_builds(
     project: Project, tools: str, tmp_path: Path, *, has_server: bool
 ) -> None:
     """With PyPI's make and ninja, and with a make that knows no named pipe."""
-    count = tmp_path / "count"
+    count = tmp_path / "counts/count"
     declare_builds(project, count, left="make", right="ninja" if has_server else "make")
     env = {"PATH": tools} if has_server else {}
     done = run_session(project, "build-stage-only", env=env)
@@ -105,7 +105,7 @@ def test_a_killed_tool_keeps_no_job(
     project: Project, tools: str, tmp_path: Path, tool: str
 ) -> None:
     """Its build fails, and the next one has all jobs again."""
-    count = tmp_path / "count"
+    count = tmp_path / "counts/count"
     declare_builds(project, count, left=tool)
 
     def kill() -> None:

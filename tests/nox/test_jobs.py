@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nox_buildstages.system.machine import Machine
-from support.packages import make_tree
+from support.packages import make_tree, name_file
 from support.pair import (
     KERNELS,
     built,
@@ -34,7 +34,7 @@ def declare_two(project: Project, count: Path) -> None:
     for name in ("left", "right"):
         settings = {"compilers": COMPILERS}
         make_tree(project.folder / name, name, "1.0", settings=settings)
-        env = {"TINYBACKEND_COUNT": str(count)}
+        env = name_file("TINYBACKEND_COUNT", count)
         output = f"{name} @ ./{name}"
         # So little memory that cores alone matter on every machine.
         stages.append(
@@ -62,7 +62,7 @@ def test_stages_at_once_stay_within_the_budget(
     project: Project, tmp_path: Path, number: int
 ) -> None:
     """However many stages build: a compiler for each core, and one for each build."""
-    count = tmp_path / "count"
+    count = tmp_path / "counts/count"
     declare_two(project, count)
     with cores(number):
         budget = Machine().cores()
@@ -82,7 +82,7 @@ def test_two_runs_at_once_stay_within_the_budget(
     project: Project, tmp_path: Path
 ) -> None:
     """They share it as they share the store."""
-    count = tmp_path / "count"
+    count = tmp_path / "counts/count"
     other = make_project(tmp_path / "other", project.env)
     shared = {"NOX_BUILDSTAGES_CACHE_DIR": str(project.store)}
     declare_two(project, count)

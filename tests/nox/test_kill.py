@@ -63,7 +63,7 @@ def test_killed_at_any_moment_the_next_run_ends_well(
     project: Project, index: Index, tmp_path: Path, moments: int
 ) -> None:
     """Never is there a damaged wheel, and what was compiled isn't compiled again."""
-    native = Native(name="kernels", files=OBJECTS, count=tmp_path / "count")
+    native = Native(name="kernels", files=OBJECTS, count=tmp_path / "counts/count")
     make_sdist(index.folder, "models", "1.0", requires=["kernels"])
     declare_two(project, native)
     project.nox("-s", "build-stages")

@@ -191,7 +191,7 @@ def test_a_tree_that_can_not_be_gone_on_with_costs_time_and_no_more(
 @pytest.mark.slow
 def test_ninja_compiles_the_rest(project: Project, tmp_path: Path) -> None:
     """Of many files, after a stop; linked and packed they are the same wheel."""
-    native = Native(name="kernels", files=24, count=tmp_path / "count")
+    native = Native(name="kernels", files=24, count=tmp_path / "counts/count")
     env = {**native.env, "MAX_JOBS": "1"}
     declare_solo(project, outputs=[native.write(project)], env=env)
     with project.start(*BUILD) as nox:

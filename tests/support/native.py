@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.packages import in_tree_backend, make_tree
+from support.packages import in_tree_backend, make_tree, name_file
 
 if TYPE_CHECKING:
     from support.project import Project
@@ -107,8 +107,8 @@ class Native:
     @property
     def env(self) -> dict[str, str]:
         """What its stage has to declare; each object takes the time of a compiler."""
-        count = {"NATIVE_COUNT": str(self.count), "NINJA": str(NINJA)}
-        return {**count, "CCACHE_DISABLE": "1"}
+        count = name_file("NATIVE_COUNT", self.count)
+        return {**count, "NINJA": str(NINJA), "CCACHE_DISABLE": "1"}
 
     def compiled(self) -> int:
         """Return how many objects were compiled since this was asked last."""

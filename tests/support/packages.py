@@ -295,3 +295,9 @@ def _tarred(members: Mapping[str, bytes]) -> bytes:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return gzip.compress(file.getvalue(), mtime=0)
+
+
+def name_file(variable: str, file: Path) -> dict[str, str]:
+    """Return variables that name a file, in a folder that builds may write to."""
+    file.parent.mkdir(exist_ok=True)
+    return {variable: str(file), f"{variable}_CACHE": str(file.parent)}
