@@ -405,7 +405,7 @@ def test_what_was_built_before_tells_how_far_a_build_is(
     written = shop.provide().wheel.log
     if not log:
         written.unlink()
-    record = written.with_name("record.json")
+    record = written.parents[1] / "record.json"
     fields = json.loads(record.read_text("utf-8"))
     record.write_text(json.dumps({**fields, "seconds": 600}), "utf-8")
     shop.run = "run-2"
