@@ -154,7 +154,7 @@ def _read_compilation(value: object) -> Mapping[str, Any]:
         "file": table.get("file", reader.text),
         "seconds": table.get("seconds", reader.seconds),
         "memory": table.get("memory", reader.nullable(reader.count), None),
-        "architectures": table.get("architectures", _LIST, ()),
+        "architectures": table.get("architectures", _read_list, ()),
     }
 
 
@@ -166,7 +166,10 @@ def _read_comparison(value: object) -> Mapping[str, Any]:
     return reader.plain(table.content)
 
 
-_LIST = reader.list_of(reader.text)
+def _read_list(value: object) -> list[str]:
+    return [*reader.list_of(reader.text)(value)]
+
+
 _COMPARED: Mapping[str, reader.Shape[object]] = {
     "seconds": reader.seconds,
     "size": reader.count,
@@ -175,7 +178,9 @@ _COMPARED: Mapping[str, reader.Shape[object]] = {
 _FACTS: Mapping[str, reader.Shape[object]] = {
     **dict.fromkeys(("command", "host", "problem", "log", "path", "hits"), reader.text),
     **dict.fromkeys(("reason", "key", "sha256"), reader.text),
-    **dict.fromkeys(("sessions", "requires", "reasons", "message", "modules"), _LIST),
+    **dict.fromkeys(
+        ("sessions", "requires", "reasons", "message", "modules"), _read_list
+    ),
     **dict.fromkeys(("jobs", "size", "packages", "checks", "imports"), reader.count),
     **dict.fromkeys(("files", "cores", "jobs_used"), reader.count),
     **dict.fromkeys(("seconds", "expected", "files_seconds"), reader.seconds),
