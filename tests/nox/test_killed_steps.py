@@ -175,7 +175,7 @@ class Kills:
             *(it for it in folder.glob(".nox/.*")),
             *store.glob("builds/*"),
             *store.glob("sources/*/*/"),
-            *temporary.glob("nox-buildstages-*"),
+            *temporary.glob("nox-buildstages-tmp-*"),
             *(it for it in store.glob("wheels/**/.*")),
         ]
         usual = (".lock", ".gitignore")

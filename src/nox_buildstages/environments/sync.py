@@ -33,7 +33,12 @@ from nox_buildstages.indexes.url_secrets import (
     redact,
 )
 from nox_buildstages.system.documents import find_json, read_toml
-from nox_buildstages.system.files import sha256_of, temporary_folder, write_text
+from nox_buildstages.system.files import (
+    TEMPORARY,
+    sha256_of,
+    temporary_folder,
+    write_text,
+)
 from nox_buildstages.system.process import Command, helper_variables
 from nox_buildstages.value import Value, field, to_dict
 from nox_buildstages.wheels.overlaps import Overlap, find_overlaps
@@ -238,7 +243,7 @@ class Syncer(Value):
                 name = mismatch["name"]
                 part = environment.location / "pylock.alone.toml"
                 write_text(part, _lock_of_one(lock, name))
-                with temporary_folder("nox-buildstages-") as cache:
+                with temporary_folder(TEMPORARY) as cache:
                     self._introduce(environment, "--cache-dir", str(cache))
                     fresh_failure = self._run_uv(
                         *("pip", "install", "--requirements", str(part.absolute())),
@@ -327,7 +332,7 @@ class Syncer(Value):
         """
         if not list_packages(environment):
             return
-        with temporary_folder("nox-buildstages-") as folder:
+        with temporary_folder(TEMPORARY) as folder:
             settings = self.indexes.download_settings()
             settings = {it: settings[it] for it in settings if it == "cache-dir"}
             outer = self.indexes.write_project(folder, settings)
@@ -345,7 +350,7 @@ class Syncer(Value):
 
     def _call_uv(self, *argv: str) -> Completed:
         """Run uv with the project's settings for downloads."""
-        with temporary_folder("nox-buildstages-") as folder:
+        with temporary_folder(TEMPORARY) as folder:
             settings = self.indexes.download_settings()
             env = self.indexes.write_project(folder, settings)
             command = Command(argv=(str(self.uv), *argv), cwd=folder, env=env)

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.errors import BuildStagesError
@@ -19,7 +20,13 @@ from nox_buildstages.report.page import render_page
 from nox_buildstages.report.private import Privacy
 from nox_buildstages.report.trace import render_trace
 from nox_buildstages.store.store import Store
-from nox_buildstages.system.files import make_ignored_folder, path_id, write_text
+from nox_buildstages.system.files import (
+    TEMPORARY,
+    make_ignored_folder,
+    path_id,
+    remove_orphans,
+    write_text,
+)
 from nox_buildstages.system.machine import Machine, libc
 from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse.directory import Wheelhouse
@@ -64,6 +71,8 @@ def report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
         writer.write(newest, was_killed=True)
     for journal in killed:
         journal.remove()
+    if killed:
+        remove_orphans(Path(gettempdir()), TEMPORARY)
 
 
 def _was_killed(journal: Journal) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError, SourceError
 from nox_buildstages.sources import git, trees
-from nox_buildstages.system.files import read_file, temporary_folder
+from nox_buildstages.system.files import TEMPORARY, read_file, temporary_folder
 from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def apply_patches(
         SourceError: A patch doesn't apply exactly. The tree is then unusable.
     """
     links = set(trees.find_outward_links(tree))
-    with temporary_folder("nox-buildstages-patch-") as folder:
+    with temporary_folder(TEMPORARY) as folder:
         file = folder / "patch"
         for patch in patches:
             if _SUBMODULE.search(patch.content):

@@ -32,7 +32,12 @@ from nox_buildstages.store.store import (
     make_salt,
 )
 from nox_buildstages.system.documents import read_json
-from nox_buildstages.system.files import sha256_of, temporary_folder, write_text
+from nox_buildstages.system.files import (
+    TEMPORARY,
+    sha256_of,
+    temporary_folder,
+    write_text,
+)
 from nox_buildstages.system.machine import libc
 from nox_buildstages.value import Value, field, replace
 
@@ -149,7 +154,7 @@ class Remote(Value):
                 name = f"{folder}/{wheel.sha256}/{file.name}"
                 remote.put(file, name, size=wheel.size)
             record = wheel.log.with_name(RECORD)
-            with temporary_folder("nox-buildstages-") as scratch:
+            with temporary_folder(TEMPORARY) as scratch:
                 if passed:
                     document = read_json(record, reader.plain)
                     salt = self._salt(remote)

@@ -34,6 +34,9 @@ _LEVELS = 3
 
 _CHUNK_SIZE = 1 << 20
 
+TEMPORARY = "nox-buildstages-tmp-"
+"""The prefix of folders in the system's folder for temporary files."""
+
 READ_LIMIT = 256_000_000
 """The most bytes of a file that is read as a whole."""
 

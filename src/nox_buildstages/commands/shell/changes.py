@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from nox_buildstages import reader
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system.documents import find_json
-from nox_buildstages.system.files import read_file, temporary_folder, walk
+from nox_buildstages.system.files import TEMPORARY, read_file, temporary_folder, walk
 from nox_buildstages.system.process import Command
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def make_patch(
     Raises:
         CommandError: git can't be started, or fails.
     """
-    with temporary_folder("nox-buildstages-") as scratch:
+    with temporary_folder(TEMPORARY) as scratch:
         for side, top in (("a", original), ("b", tree)):
             (scratch / side).mkdir()
             for name in names:

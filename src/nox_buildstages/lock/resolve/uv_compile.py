@@ -27,7 +27,7 @@ from nox_buildstages.indexes import url_secrets
 from nox_buildstages.lock.files.pylock import read_pylock, select_packages
 from nox_buildstages.model import FINAL
 from nox_buildstages.system.documents import read_toml
-from nox_buildstages.system.files import temporary_folder
+from nox_buildstages.system.files import TEMPORARY, temporary_folder
 from nox_buildstages.system.process import Command, Runner
 from nox_buildstages.value import Value, field, replace
 
@@ -178,7 +178,7 @@ class Resolver(Value):
         """
         key = (self.target, question, earlier)
         if key not in self.answers:
-            with temporary_folder("nox-buildstages-") as scratch:
+            with temporary_folder(TEMPORARY) as scratch:
                 self.answers[key] = self._ask_uv(question, earlier, scratch)
         answer = self.answers[key]
         if isinstance(answer, ResolutionError):
