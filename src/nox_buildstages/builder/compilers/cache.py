@@ -24,7 +24,7 @@ from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.documents import read_toml
-from nox_buildstages.system.files import read_text, temporary_folder
+from nox_buildstages.system.files import TEMPORARY, read_text, temporary_folder
 from nox_buildstages.system.process import Command, helper_variables, run_checked
 from nox_buildstages.value import Value
 
@@ -230,7 +230,7 @@ def _start_ccache(tools: Tools, program: Path, stage: str) -> Iterator[_Running]
         it.mkdir(parents=True, exist_ok=True)
     # The folder is private: the configuration may contain the password of a remote
     # storage.
-    with temporary_folder("ccache-") as folder:
+    with temporary_folder(f"{TEMPORARY}ccache-") as folder:
         configuration, log = folder / "ccache.conf", folder / "log"
         text = "".join(f"{name} = {it}\n" for name, it in settings.items())
         configuration.write_text(text, encoding="utf-8")
@@ -257,7 +257,7 @@ def _start_sccache(
     the server has the network, for a remote storage, and the user's variables.
     """
     # In /tmp, because a socket's path has at most 107 bytes.
-    with temporary_folder("sccache-", Path("/tmp")) as folder:  # noqa: S108 - private
+    with temporary_folder(f"{TEMPORARY}sccache-", Path("/tmp")) as folder:  # noqa: S108 - private
         own = {"SCCACHE_SERVER_UDS": str(folder / "socket")}
         # The server creates other sockets in TMPDIR.
         outer = helper_variables(tools.run.outer, _SERVER)
