@@ -36,6 +36,7 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.config.table import PACKAGE, STAGE, TOP
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.declarations.foreign import read_foreign
+from nox_buildstages.declarations.settings import Indexes
 from nox_buildstages.declarations.uv_keys import find_idle_keys
 from nox_buildstages.declarations.uv_lock import find_uv_lock
 from nox_buildstages.environments.environment import Environment
@@ -133,6 +134,7 @@ LIKELY = (
     *("8_0", "s3://b", "ftp://b", "7 days", "tomorrow", "require", "off", "auto"),
     *("sys_platform == 'linux'", "extra == 'x'", "https://h/a.tar.gz", "ssh://h/x"),
     *("A=B", "1A", "torch{torch}", "+x", "a b", "lib.tar.gz", "https://u:p@h/x"),
+    *("https://u:p@[::1/x", "https://u:p@h:99999/x", "9" * 5000),
 )
 """Strings that the table gives a meaning in one place or another."""
 
@@ -351,6 +353,11 @@ def _read_table(content: bytes, scratch: Path) -> None:
         )
         for project in cells.projects:
             [*find_idle_keys(project.uv)]
+            indexes = Indexes(
+                root=scratch, settings=project.uv, logins=project.logins, outer={}
+            )
+            indexes.credentials().login_for("https://h/x")
+            repr((indexes.uv_variables(), indexes.download_settings(), indexes.urls))
         (scratch / "requirements.txt").write_text("a==1\n", "utf-8")
         (scratch / "x.txt").write_text("b\n", "utf-8")
         with suppress(OSError):

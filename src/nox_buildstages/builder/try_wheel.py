@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nox_buildstages.store.store import Store
     from nox_buildstages.wheels.wheel import WheelFile
 
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+_SYSTEM_ERROR = re.compile(r"\(os error (\d{1,9})\)")
 """The end of uv's message if the system refuses something."""
 
 _LOCK = ".lock"

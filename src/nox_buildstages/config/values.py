@@ -40,7 +40,9 @@ _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_NAME = 100
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_FREE_THREADED = (3, 13)
-_WITH_VERSION = re.compile(r"[a-z]*-?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?t?")
+_WITH_VERSION = re.compile(
+    r"[a-z]*-?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?t?"
+)
 _MAX_PATCH = 100  # more releases than any minor version of Python has had
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?t?")
 _TIME = (

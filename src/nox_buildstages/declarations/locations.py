@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def with_paths_from(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def with_paths_from(settings: Mapping[str, Any], root: Path) -> dict[str, Any]:
 
 def locate(location: str, root: Path) -> str:
     """Return a URL unchanged, or a path below another folder."""
-    return location if urlsplit(location).scheme else str(root / location)
+    return location if _SCHEME.match(location) else str(root / location)
 
 
 def _locate_source(source: Any, root: Path) -> Any:  # noqa: ANN401 - uv's own schema

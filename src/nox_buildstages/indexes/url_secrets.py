@@ -163,7 +163,7 @@ def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str
     ``outer`` stay valid.
     """
     hosts: dict[object, Login] = {}
-    own = [login for login in logins if urlsplit(login.url).scheme in DEFAULT_PORTS]
+    own = [login for login in logins if origin_of(login.url)[0] in DEFAULT_PORTS]
     for login in own:
         parts = urlsplit(login.url)
         host = replace(login, url=f"{parts.scheme}://{parts.netloc}/")
@@ -171,7 +171,7 @@ def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str
     if not own:
         return {}
     usable = [*hosts.values(), *own]
-    start = int(outer.get("GIT_CONFIG_COUNT") or 0)
+    start = git_config_count(outer)
     variables = {"GIT_CONFIG_COUNT": str(start + len(usable))}
     for number, login in enumerate(usable, start):
         variables[f"GIT_CONFIG_KEY_{number}"] = f"url.{login.full_url}.insteadOf"
@@ -179,7 +179,20 @@ def git_variables(logins: Iterable[Login], outer: Mapping[str, str]) -> dict[str
     return variables
 
 
+def git_config_count(variables: Mapping[str, str]) -> int:
+    """Return the number of git's settings in variables; git refuses other texts."""
+    text = variables.get("GIT_CONFIG_COUNT", "")
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+
+
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port of a URL; a login is for a single origin."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
+    """Return scheme, host and port of a URL; a login is for a single origin.
+
+    They are empty if the text is no URL: uv refuses it with its own words.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return "", None, None
+    return parts.scheme, parts.hostname, port

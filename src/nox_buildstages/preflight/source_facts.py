@@ -116,5 +116,5 @@ def torch_of(pins: Iterable[Pin]) -> Torch | None:
 
 def parse_cuda(text: str | None) -> Version | None:
     """Return a version of CUDA such as 13.0; None for anything else."""
-    found = re.fullmatch(r"(\d+)\.(\d+)", text or "")
+    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})", text or "")
     return (int(found[1]), int(found[2])) if found else None

@@ -148,7 +148,7 @@ class MemoryPerJob(Fact):
     def size_of_job(self, env: Mapping[str, str]) -> int:
         """Return the memory of a job, in bytes, in an environment."""
         threads = env.get(self.threads_variable or "", "")
-        number = int(threads) if threads.isdecimal() else self.threads
+        number = int(threads) if re.fullmatch("[0-9]{1,9}", threads) else self.threads
         return self.size * max(number, 1)
 
 

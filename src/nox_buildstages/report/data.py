@@ -56,7 +56,7 @@ KINDS = {
 """The kind of each step that is drawn."""
 
 
-_HITS = re.compile(r"(\d+) of (\d+)")
+_HITS = re.compile(r"(\d{1,9}) of (\d{1,9})")
 """In the words about a compiler cache: the compilations found, and all."""
 
 

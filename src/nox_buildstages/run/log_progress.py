@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nox_buildstages.store.compiled import Activity
 
-_STEP = re.compile(r"\s*\[\s*(\d+)\s*/\s*(\d+)\]\s(?!Cythonizing )")
+_STEP = re.compile(r"\s*\[\s*(\d{1,9})\s*/\s*(\d{1,9})\]\s(?!Cythonizing )")
 """A finished step of ninja (so of meson, CMake and torch), or Bazel (with spaces).
 
 Cython prints such a line when it begins with a file, before anything is compiled.

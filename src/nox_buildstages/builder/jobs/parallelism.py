@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from nox_buildstages.sources.metadata import BuildSystem
     from nox_buildstages.system.process import Runner
 
-_MAKE = (re.compile(r"GNU Make (\d+)\.(\d+)"), (4, 4))
-_NINJA = (re.compile(r"(\d+)\.(\d+)"), (1, 13))
+_MAKE = (re.compile(r"GNU Make (\d{1,9})\.(\d{1,9})"), (4, 4))
+_NINJA = (re.compile(r"(\d{1,9})\.(\d{1,9})"), (1, 13))
 _SINCE = {
     "make": _MAKE,
     "gmake": _MAKE,
     "ninja": _NINJA,
     "ninja-build": _NINJA,
     "samu": (re.compile("(?!)"), (0, 0)),  # in no version
-    "cargo": (re.compile(r"cargo (\d+)\.(\d+)"), (1, 70)),
+    "cargo": (re.compile(r"cargo (\d{1,9})\.(\d{1,9})"), (1, 70)),
 }
 """Programs that run compilers, and since when each reads tokens from a named pipe. Of
 the older ones, make stops with an error, and others ignore the pipe."""

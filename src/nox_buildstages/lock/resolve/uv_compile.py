@@ -315,7 +315,7 @@ class Resolver(Value):
         if repositories and all(url.startswith("file://") for url in repositories):
             # Repositories on disk may have submodules on disk, which git doesn't clone
             # by default (CVE-2022-39253).
-            number = int(variables.get("GIT_CONFIG_COUNT") or 0)
+            number = url_secrets.git_config_count(variables)
             own["GIT_CONFIG_COUNT"] = str(number + 1)
             own[f"GIT_CONFIG_KEY_{number}"] = "protocol.file.allow"
             own[f"GIT_CONFIG_VALUE_{number}"] = "always"
