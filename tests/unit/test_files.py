@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -185,6 +186,20 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         assert new.startswith(".file.")
     assert not second.exists()
     assert {it.name for it in tmp_path.iterdir()} == {"file", *kept}
+
+
+def test_many_make_temporary_files_and_folders_at_once(tmp_path: Path) -> None:
+    """Nobody takes the new one of another thread for that of a killed process."""
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            with temporary_folder("scratch-", tmp_path) as folder:
+                (folder / "file").write_text(str(number))
+            write_text(tmp_path / "file", str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        [*pool.map(work, range(8))]
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
 def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:

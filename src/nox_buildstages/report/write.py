@@ -72,7 +72,8 @@ def report_end(cells: Cells, run: Run, events: Sequence[Event]) -> None:
     for journal in killed:
         journal.remove()
     if killed:
-        remove_orphans(Path(gettempdir()), TEMPORARY)
+        for prefix in (TEMPORARY, f"{TEMPORARY}ccache-"):
+            remove_orphans(Path(gettempdir()), prefix)
 
 
 def _was_killed(journal: Journal) -> bool:

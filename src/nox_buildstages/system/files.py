@@ -152,10 +152,15 @@ def atomic_write(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_orphans(path.parent, f".{path.name}.")
-    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    # The kernel applies the umask: reading it means changing it, for all threads.
-    new.touch(0o666 if mode is None else 0o600, exist_ok=False)
-    lock = _lock_alone(new)
+    while True:
+        new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+        # The kernel applies the umask: reading it means changing it, for all threads.
+        new.touch(0o666 if mode is None else 0o600, exist_ok=False)
+        lock = _lock_alone(new, waits=True)
+        if new.exists():  # another process may have removed it before the lock
+            break
+        if lock is not None:
+            os.close(lock)
     try:
         yield new
         if mode is not None:
@@ -194,7 +199,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     remove_orphans(top, prefix)
     while True:
         folder = Path(mkdtemp(prefix=prefix, dir=top))
-        lock = _lock_alone(folder)
+        lock = _lock_alone(folder, waits=True)
         if folder.exists():  # another process may have removed it before the lock
             break
         if lock is not None:
@@ -235,7 +240,7 @@ def remove_orphans(folder: Path, prefix: str = "") -> None:
                 os.close(lock)
 
 
-def _lock_alone(path: Path) -> int | None:
+def _lock_alone(path: Path, *, waits: bool = False) -> int | None:
     """Lock a file or folder; None if somebody has the lock, or locks don't work."""
     if sys.platform == "win32":
         return None
@@ -244,7 +249,7 @@ def _lock_alone(path: Path) -> int | None:
     descriptor = None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
     except OSError:
         if descriptor is not None:
             os.close(descriptor)
