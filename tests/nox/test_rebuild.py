@@ -203,8 +203,10 @@ def test_damaged_wheels_are_replaced(project: Project) -> None:
     whole = json.loads(record.read_bytes())
     record.write_text("{}", "utf-8")
     assert run(project) == ["kernels", "models"]
-    assert wheel.read_bytes() == before
-    assert json.loads(record.read_bytes())["sha256"] == whole["sha256"]
+    # Another key, if a compiler was started meanwhile, by anybody on this machine.
+    kept = project.store.glob(f"wheels/*/*/{KERNELS}")
+    assert before in [it.read_bytes() for it in kept]
+    assert entry(project, "models")["sha256"] == whole["sha256"]
 
 
 def tamper(path: Path) -> None:
