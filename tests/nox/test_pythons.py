@@ -324,7 +324,7 @@ def test_each_is_a_job_of_its_own(made: tuple[Project, Completed]) -> None:
             "release": f"build-stages-release-{version}",
             "python": version,
             "wheelhouse": f"wheelhouse/{version}",
-            "tools": "",
+            "tools": "c++ cc gfortran ld nvcc rustc",
             "pass-env": "",
             "runs-on": "",
             "container": "",

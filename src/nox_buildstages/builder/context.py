@@ -197,8 +197,13 @@ class BuildContext(Value, eq=False):
         If the wheel was built again meanwhile, it is the one that this run has seen. A
         wheel whose build started no compiler is found for every compiler.
         """
-        found = (self._find_by_key(it.key) for it in recipe.alternatives)
-        return next(filter(None, found), None)
+        keys = (self._find_by_key(it.key) for it in recipe.alternatives)
+        found = [*filter(None, keys)]
+        if not found:
+            _LOG.debug("the local store lacks %s", recipe.key)
+            return None
+        # Compilers of others may have been taken for those of one build.
+        return max(found, key=lambda it: it.log.stat().st_mtime_ns)
 
     def _find_by_key(self, key: str) -> StoredWheel | None:
         run, store = self.tools.run, self.tools.store

@@ -226,8 +226,8 @@ class Store(Value, kw_only=False):
             ):
                 _LOG.debug("the local store has %s: %s", key, wheel.path.name)
                 return wheel
-        state = "lacks" if wheel is None else "has a damaged wheel for"
-        _LOG.debug("the local store %s %s", state, key)
+        if wheel is not None:
+            _LOG.debug("the local store has a damaged wheel for %s", key)
         return None
 
     def peek(self, key: str, sha256: str | None = None) -> StoredWheel | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +31,7 @@ def limit_members(
 
     Raises:
         ValueError: The archive has too many members, or too large or deep ones.
+        OSError: The disk is too small.
     """
     free, size = shutil.disk_usage(folder).free, 0
     for count, member in enumerate(members, 1):
@@ -39,10 +42,8 @@ def limit_members(
         if size > MOST_BYTES:
             raise ValueError(f"it contains more than {format_size(MOST_BYTES)}")
         if size > free:
-            raise ValueError(
-                f"it contains more than the {format_size(free)} that are free on the"
-                f" disk of {folder}"
-            )
+            full = errno.ENOSPC
+            raise OSError(full, os.strerror(full), str(folder))
         if name.count("/") > DEEPEST:
             raise ValueError(f"{name[:60]!r}… is more than {DEEPEST} folders deep")
         yield member

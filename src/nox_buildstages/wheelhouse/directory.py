@@ -98,6 +98,11 @@ class Wheelhouse(Value, kw_only=False):
         self.change_manifest(before, after)
         return entries
 
+    def lists(self, results: Collection[OutputResult]) -> bool:
+        """Whether the manifest lists the wheels of results, whatever the files are."""
+        listed = {it["name"]: it.get("sha256") for it in self.read_manifest().wheels}
+        return all(listed.get(it.output.name) == it.wheel.sha256 for it in results)
+
     def has(self, results: Collection[OutputResult]) -> bool:
         """Whether the folder has and lists the wheels of results."""
         entries = [*map(manifest_entry, results)]

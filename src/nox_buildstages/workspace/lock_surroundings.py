@@ -93,7 +93,9 @@ def note_surroundings(contexts: Sequence[BuildContext]) -> str:
                 "program": version("nox-buildstages"),
                 "python": interpreter.markers["python_full_version"],
                 "platform": interpreter.tags[0].platform,
-                "programs": {it: (path, _stamp(path)) for it, path in found.items()},
+                "programs": {
+                    it: (path, _stamp(path)) for it, path in found.items() if path
+                },
                 "variables": {
                     name: value
                     for name, value in outer.items()

@@ -159,10 +159,18 @@ class ProgramFinder(Value):
         if stamps is None:
             return run_checked(self.runner, command).strip()
         name = hashlib.sha256(repr((words, stamps)).encode()).hexdigest()
-        answer = self.cache / f"{name}.json"
+        answer, failure = (self.cache / f"{name}.{it}" for it in ("json", "failed"))
         with suppress(OSError, ValueError):
             return answer.read_text(encoding="utf-8")
-        version = run_checked(self.runner, command).strip()
+        with suppress(OSError, ValueError):
+            reason = failure.read_text(encoding="utf-8")
+            raise CommandError(command=program, reason=reason)
+        try:
+            version = run_checked(self.runner, command).strip()
+        except CommandError as error:
+            with suppress(OSError):  # such as rustup without a toolchain
+                write_text(failure, error.reason)
+            raise
         with suppress(OSError):
             write_text(answer, version)
         return version

@@ -65,7 +65,8 @@ def run_release(workspace: Workspace) -> None:
     for result in results:
         _require_tag(read_wheel(result.wheel.path))
     with occupy_environment(workspace.tools, environment), house.hold_lock():
-        house.put(results)  # another run may have delivered its wheels meanwhile
+        if not house.lists(results):  # another run has delivered other wheels
+            house.put(results)
         if workspace.options.repair:
             built = [
                 replace(it.wheel, path=folder / it.wheel.path.name) for it in results
