@@ -102,6 +102,9 @@ class Counting:
         return run(command)
 
 
+LOW = canonicalize_name("low-lib")
+
+
 class Recording(Screen):
     """Keeps the events that it was to show."""
 
@@ -531,7 +534,7 @@ def test_a_log_says_what_was_built_from_what(shop: Shop) -> None:
     assert lines[:9] == [
         "low-lib 1.0, stage low",
         "source: low-lib",
-        f"key: {wheel.key}",
+        f"key: {shop.context().recipe('low', LOW).key}",
         "jobs: 1",
         f"network: {sandbox}",
         f"files: {sandbox.files}",
@@ -618,12 +621,12 @@ def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> No
     new = "--- /dev/null\n+++ b/low_lib/{}.py\n@@ -0,0 +1 @@\n+x = 1\n"
     file.write_text(new.format("first"))
     context = shop.context()
-    key = context.recipe("low", canonicalize_name("low-lib")).key
+    keys = context.recipe("low", LOW).keys
     file.write_text(new.format("second"))
     (outcome,) = provide_stage(context, context.graph.stages["low"], shop.environment)
-    assert outcome.wheel.key == key
+    assert outcome.wheel.key in keys
     assert read_from_wheel(outcome.wheel.path, "low_lib/first.py") == "x = 1\n"
-    assert shop.provide().wheel.key != key
+    assert shop.provide().wheel.key not in keys
 
 
 def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
@@ -700,11 +703,12 @@ def test_what_is_asked_for_is_planned(shop: Shop) -> None:
     low_key = shop.provide().wheel.key
     high_key = shop.provide("high").wheel.key
     keys = {"low-lib": low_key, "high-lib": high_key}
+    expected = shop.context().recipe("low", LOW).key
     (low, later) = plan_outputs(
         shop.context(), shop.history(keys), rebuild=("low-lib",)
     )
     assert low.reasons == ("--rebuild asks for it",)
-    assert low.key == low_key
+    assert low.key == expected
     assert later.key is None
     assert later.reasons == (
         "the wheel low-lib of stage low is built first because --rebuild asks for it",

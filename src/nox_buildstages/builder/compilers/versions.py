@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError
@@ -188,6 +189,21 @@ def _program_of(command: str) -> str:
     return next((it for it in words if os.path.basename(it) not in _LAUNCHERS), "")  # noqa: PTH119
 
 
+@cache
+def _paths_in_script(path: str, size: int, *_stamp: int) -> tuple[str, ...]:
+    """Return the paths in a script, which may run another program; none in others.
+
+    Builds that go on are watched for files that are opened, so each is read once.
+    """
+    if size > _SCRIPT_SIZE:
+        return ()
+    with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - a no-op needs it
+        text = file.read()
+        if text.startswith(b"#!"):
+            return tuple(sorted(map(os.fsdecode, {*_PATH_IN_SCRIPT.findall(text)})))
+    return ()
+
+
 def _list_stamps(program: str, env: Mapping[str, str]) -> list[object] | None:
     """Return stamps that change if a program's version may change; None if unknown."""
     real = os.path.realpath(program)
@@ -199,11 +215,11 @@ def _list_stamps(program: str, env: Mapping[str, str]) -> list[object] | None:
         files.append(f"{home}/settings.toml")
         with suppress(OSError), os.scandir(f"{home}/toolchains") as entries:
             files += sorted(f"{it.path}/bin/rustc" for it in entries)
-    with suppress(OSError), open(real, "rb") as file:  # noqa: PTH123 - a no-op needs it
-        if file.read(2) == b"#!":
-            # A script may run another program.
-            found = _PATH_IN_SCRIPT.findall(file.read(_SCRIPT_SIZE))
-            files += sorted({os.fsdecode(it) for it in found})
+    with suppress(OSError):
+        status = os.stat(real)  # noqa: PTH116 - a no-op needs it
+        files += _paths_in_script(
+            real, status.st_size, status.st_mtime_ns, status.st_ino
+        )
     stamps: list[object] = [program, env.get("RUSTUP_TOOLCHAIN")]
     for path in files:
         with suppress(OSError):
