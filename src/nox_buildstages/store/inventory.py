@@ -15,7 +15,14 @@ from nox_buildstages.errors import BuildStagesError
 from nox_buildstages.store import listing
 from nox_buildstages.store.build_dir import KEPT_SECONDS, BuildDirectory
 from nox_buildstages.store.key import Recipe
-from nox_buildstages.store.store import FAILURES, FOLDERS, FORMAT, LOG, RECORD
+from nox_buildstages.store.store import (
+    FAILURES,
+    FOLDERS,
+    FORMAT,
+    LOG,
+    RECORD,
+    REMOVED_PREFIX,
+)
 from nox_buildstages.system.documents import read_json
 from nox_buildstages.value import Value, field_names
 
@@ -24,9 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.store.store import Store
-
-REMOVED_PREFIX = ".gone-"
-"""The prefix that a folder's name gets before the folder is removed."""
 
 _KEY = re.compile("[0-9a-f]{64}")
 _LEFTOVERS = (".new-", "locking-", "fetching-", REMOVED_PREFIX)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from nox_buildstages.errors import UsageError
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.store.inventory import (
-    REMOVED_PREFIX,
     Kind,
     foreign_size,
     list_items,
 )
+from nox_buildstages.store.store import REMOVED_PREFIX
 from nox_buildstages.system import files
 from nox_buildstages.system.locks import (
     hold_lock,

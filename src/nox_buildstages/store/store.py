@@ -67,6 +67,9 @@ RECORD = "record.json"
 LOG = "build.log"
 _KEY_LENGTH = 64
 _NEW = ".new-"
+REMOVED_PREFIX = ".gone-"
+"""The prefix that a folder's name gets before the folder is removed."""
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 _TAG = """\
 Signature: 8a477f597d28d172789f06886806bc55
@@ -322,6 +325,7 @@ class Store(Value, kw_only=False):
             elif not os.access(path, os.W_OK):
                 path.chmod(0o700)
         top.mkdir(parents=True, exist_ok=True)
+        files.remove_tree(top.with_name(f"{REMOVED_PREFIX}{recipe.key}"))
         self._keep_earlier(recipe.key)
         text = json.dumps(record, indent=1, sort_keys=True)
         with files.temporary_folder(_NEW, top) as staging:
@@ -457,6 +461,8 @@ class Store(Value, kw_only=False):
             BuildStagesError: The folder belongs to another user.
         """
         self._await_processes(build_dir)
+        folder = build_dir.folder
+        files.remove_tree(folder.with_name(f"{REMOVED_PREFIX}{folder.name}"))
         make_private(build_dir.folder.parent)
         files.clear_place(build_dir.folder, is_folder=True)
         build_dir.folder.mkdir(exist_ok=True)
