@@ -193,7 +193,7 @@ def _program_of(command: str) -> str:
 def _paths_in_script(path: str, size: int, *_stamp: int) -> tuple[str, ...]:
     """Return the paths in a script, which may run another program; none in others.
 
-    Builds that go on are watched for files that are opened, so each is read once.
+    Builds that continue are watched for files that are opened, so each is read once.
     """
     if size > _SCRIPT_SIZE:
         return ()
