@@ -300,6 +300,16 @@ def test_a_damaged_entry_is_replaced(
     assert names == {"record.json", "deep", before.sha256, found.sha256}
 
 
+def test_what_a_killed_prune_was_removing_is_removed(
+    store: Store, product: Product
+) -> None:
+    """By the next build, whose session keeps every prune waiting."""
+    gone = store.wheel_folder(KEY).with_name(f".gone-{'0' * 64}")
+    (gone / "deep").mkdir(parents=True)
+    product.put(store)
+    assert [*gone.parent.iterdir()] == [store.wheel_folder(KEY)]
+
+
 def test_a_file_in_place_of_an_entry_is_replaced(
     store: Store, product: Product
 ) -> None:

@@ -325,7 +325,7 @@ class Store(Value, kw_only=False):
             elif not os.access(path, os.W_OK):
                 path.chmod(0o700)
         top.mkdir(parents=True, exist_ok=True)
-        files.remove_tree(top.with_name(f"{REMOVED_PREFIX}{recipe.key}"))
+        self._finish_removals(top.parent)
         self._keep_earlier(recipe.key)
         text = json.dumps(record, indent=1, sort_keys=True)
         with files.temporary_folder(_NEW, top) as staging:
@@ -338,6 +338,13 @@ class Store(Value, kw_only=False):
         files.write_text(top / RECORD, text)
         self._failure(recipe).unlink(missing_ok=True)
         return StoredWheel.from_dict(record, target)
+
+    def _finish_removals(self, folder: Path) -> None:
+        """Remove what a killed prune was removing: no prune runs beside a session."""
+        with suppress(OSError):
+            for name in os.listdir(folder):  # noqa: PTH208 - there are many
+                if name.startswith(REMOVED_PREFIX):
+                    files.remove_tree(folder / name)
 
     def _keep_earlier(self, key: str) -> None:
         """Copy a wheel of an earlier version to a place that nothing replaces."""
@@ -461,8 +468,7 @@ class Store(Value, kw_only=False):
             BuildStagesError: The folder belongs to another user.
         """
         self._await_processes(build_dir)
-        folder = build_dir.folder
-        files.remove_tree(folder.with_name(f"{REMOVED_PREFIX}{folder.name}"))
+        self._finish_removals(build_dir.folder.parent)
         make_private(build_dir.folder.parent)
         files.clear_place(build_dir.folder, is_folder=True)
         build_dir.folder.mkdir(exist_ok=True)
