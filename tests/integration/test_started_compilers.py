@@ -63,6 +63,7 @@ def build_wheel(*arguments):
 """
 
 
+@pytest.mark.slow  # and alone: compilers of other tests would count, too
 def test_another_compiler_rebuilds_what_compiles(project: Project) -> None:
     """What started no compiler is found again, and nothing else is."""
     stages: list[dict[str, Any]] = []

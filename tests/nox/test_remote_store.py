@@ -204,7 +204,8 @@ def test_rebuild_fetches_nothing(
     done = machine("b").nox("-s", "build-stages", "--", "--rebuild", env=WRITE)
     assert built(done) == ["kernels", "models"]
     assert "fetched" not in done.output
-    assert all(path.read_text() != before for path, before in records.items())
+    after = {path.read_text() for path in shared.glob("wheels/*/*/record.json")}
+    assert len(after.difference(records.values())) == 2
 
 
 def test_a_missing_library_is_an_error_where_it_is_needed(

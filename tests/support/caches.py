@@ -20,7 +20,7 @@ def cache_program(name: str) -> Path:
 
 
 def folder_of(folder: Path, *names: str) -> str:
-    """Return a ``PATH`` with these caches, compilers of this machine, and no others.
+    """Return a ``PATH`` with these caches, and with compilers and git of this machine.
 
     Args:
         folder: To make.
@@ -29,7 +29,7 @@ def folder_of(folder: Path, *names: str) -> str:
     folder.mkdir()
     for name in names:
         folder.joinpath(name).symlink_to(cache_program(name))
-    for name in ("cc", "gcc", "g++", "c++", "as", "ld", "sh", "nvcc"):
+    for name in ("cc", "gcc", "g++", "c++", "as", "ld", "sh", "nvcc", "git"):
         program = shutil.which(name)
         if program is not None:
             folder.joinpath(name).symlink_to(Path(program).resolve())

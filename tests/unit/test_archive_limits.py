@@ -42,6 +42,6 @@ def test_an_archive_for_which_the_disk_is_too_small(tmp_path: Path) -> None:
     entry.size = 150 * 10**9
     (tmp_path / "s.tar").write_bytes(entry.tobuf() + bytes(1024))
     (tmp_path / "out").mkdir()
-    with pytest.raises((ValueError, tarfile.TarError)):
+    with pytest.raises(OSError, match="No space left on device"):
         unpack_archive(tmp_path / "s.tar", tmp_path / "out")
     assert not [*(tmp_path / "out").iterdir()]

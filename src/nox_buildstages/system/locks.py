@@ -14,7 +14,7 @@ later locks of the list:
 7. ``jobs/HOST/SLOT``: a job slot; held for successive builds.
 8. ``KEY``: the wheel of a key is built or fetched.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
-10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``: for moments.
+10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``, ``trial``: for moments.
 
 Sharing ``users`` is safe at any time, because others wait only for a prune, and a
 waiting prune holds no other lock. Locks may be tried, without waiting, in any order.

@@ -208,7 +208,7 @@ class _Planner(Value):
             planned = replace(planned, key=recipe.key)
             wheel = self.context.find_wheel(recipe)
             if wheel is not None:
-                return replace(planned, seconds=wheel.seconds)
+                return replace(planned, key=wheel.key, seconds=wheel.seconds)
             remote = self.context.tools.remote
             if remote is not None and self.context.has_remote_wheel(recipe):
                 return replace(planned, remote=True, place=redact(remote.declared.url))
