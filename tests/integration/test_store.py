@@ -303,11 +303,14 @@ def test_a_damaged_entry_is_replaced(
 def test_what_a_killed_prune_was_removing_is_removed(
     store: Store, product: Product
 ) -> None:
-    """By the next build, whose session keeps every prune waiting."""
+    """By the next session, which keeps every prune waiting."""
+    product.put(store)
     gone = store.wheel_folder(KEY).with_name(f".gone-{'0' * 64}")
     (gone / "deep").mkdir(parents=True)
-    product.put(store)
-    assert [*gone.parent.iterdir()] == [store.wheel_folder(KEY)]
+    store.prune_mark.touch()
+    with store.use():
+        assert [*gone.parent.iterdir()] == [store.wheel_folder(KEY)]
+    assert not store.prune_mark.exists()
 
 
 def test_a_file_in_place_of_an_entry_is_replaced(

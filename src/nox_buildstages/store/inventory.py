@@ -135,7 +135,8 @@ def _lock_files(top: Path) -> Iterator[StoreItem]:
 
 def foreign_size(store: Store) -> int:
     """Return the bytes of all foreign files in the store's folder."""
-    ours = {*FOLDERS, store.users_lock.name, store.tag.name}
+    own_files = (store.users_lock, store.tag, store.prune_mark)
+    ours = {*FOLDERS, *(it.name for it in own_files)}
     return sum(disk_size(it) for it in _list(store.folder) if it.name not in ours)
 
 

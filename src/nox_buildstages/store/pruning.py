@@ -110,6 +110,10 @@ def prune(
             # On a full disk that lacks the lock's file no session can hold the lock.
             if error.errno not in files.FULL_DISK:
                 raise
+        if not is_dry:
+            with suppress(OSError):  # a full disk
+                store.prune_mark.touch()
+                stack.callback(store.prune_mark.unlink, missing_ok=True)
         candidates = dict.fromkeys(list_items(store))
         foreign, now = foreign_size(store), time.time()
         removed: list[StoreItem] = []

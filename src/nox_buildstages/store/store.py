@@ -325,7 +325,6 @@ class Store(Value, kw_only=False):
             elif not os.access(path, os.W_OK):
                 path.chmod(0o700)
         top.mkdir(parents=True, exist_ok=True)
-        self._finish_removals(top.parent)
         self._keep_earlier(recipe.key)
         text = json.dumps(record, indent=1, sort_keys=True)
         with files.temporary_folder(_NEW, top) as staging:
@@ -338,13 +337,6 @@ class Store(Value, kw_only=False):
         files.write_text(top / RECORD, text)
         self._failure(recipe).unlink(missing_ok=True)
         return StoredWheel.from_dict(record, target)
-
-    def _finish_removals(self, folder: Path) -> None:
-        """Remove what a killed prune was removing: no prune runs beside a session."""
-        with suppress(OSError):
-            for name in os.listdir(folder):  # noqa: PTH208 - there are many
-                if name.startswith(REMOVED_PREFIX):
-                    files.remove_tree(folder / name)
 
     def _keep_earlier(self, key: str) -> None:
         """Copy a wheel of an earlier version to a place that nothing replaces."""
@@ -412,6 +404,21 @@ class Store(Value, kw_only=False):
                 moved.append(path)
         return moved
 
+    @property
+    def prune_mark(self) -> Path:
+        """The file that exists while a prune removes something, or if it was killed."""
+        return self.folder / "pruning"
+
+    def _finish_prune(self) -> None:
+        """Remove what a killed prune was removing; the caller keeps others waiting."""
+        own = (self.folder / "wheels", self.folder / "sources")
+        for folder in (*own, *self.all_builds):
+            with suppress(OSError):
+                for name in os.listdir(folder):  # noqa: PTH208 - there are many
+                    if name.startswith(REMOVED_PREFIX):
+                        files.remove_tree(folder / name)
+        self.prune_mark.unlink(missing_ok=True)
+
     @contextmanager
     def use(self, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Keep ``build-stages-prune`` from removing anything while the block runs.
@@ -422,6 +429,8 @@ class Store(Value, kw_only=False):
         with ExitStack() as stack:
             with suppress(OSError, ImportError):  # Windows lacks the kernel's lock
                 stack.enter_context(hold_shared_lock(self.users_lock, on_wait=on_wait))
+                if self.prune_mark.exists():
+                    self._finish_prune()
                 if not self.tag.exists():
                     self.tag.write_text(_TAG, encoding="ascii")
             yield
@@ -468,7 +477,6 @@ class Store(Value, kw_only=False):
             BuildStagesError: The folder belongs to another user.
         """
         self._await_processes(build_dir)
-        self._finish_removals(build_dir.folder.parent)
         make_private(build_dir.folder.parent)
         files.clear_place(build_dir.folder, is_folder=True)
         build_dir.folder.mkdir(exist_ok=True)
