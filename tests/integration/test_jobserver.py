@@ -171,5 +171,5 @@ def test_builds_of_a_stage_share_a_machine(
     assert not list(project.store.rglob("jobs/*/*.json"))
     stage["memory-per-job"] = "2MB"
     declare(project, table)
-    done = run_session(project, "build-stage-only")
+    done = run_session(project, "build-stage-only", env={"PATH": path})
     assert "building" not in done.stderr

@@ -71,11 +71,14 @@ class Observer:
         # Only a prune, which waits for nothing else, makes others wait to share.
         if self.waits and not operation & fcntl.LOCK_SH:
             sorts = name == "making-PATH"  # a process may hold several, in order
+            wheels = {"KEY"} if name == "KEY" else set[str]()  # with compilers first
             self.faults |= {
                 f"{other}, then {name}"
                 for held in self.held.values()
                 for before, other in [self.identify(held)]
-                if before >= number and not (sorts and held.name < path.name)
+                if before >= number
+                and other not in wheels
+                and not (sorts and held.name < path.name)
             }
         self.held[descriptor] = path
 

@@ -12,7 +12,8 @@ later locks of the list:
 5. ``.lock`` of a wheelhouse: the wheelhouse is changed.
 6. ``project-PATH``: the build backend of the project itself runs.
 7. ``jobs/HOST/SLOT``: a job slot; held for successive builds.
-8. ``KEY``: the wheel of a key is built or fetched.
+8. ``KEY``: the wheel of a key is built or fetched. A process with the lock of a key
+   with compilers may take the one of the same key without them.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
 10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``, ``trial``: for moments.
 
