@@ -119,7 +119,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                                 *(job, jobs, build_dir, tree), is_fresh=not resumes
                             )
                             seconds = time.monotonic() - started
-                        with hold_own_lock(job, is_pure=compilers == ()) as kept:
+                        with hold_own_lock(job, is_pure=False) as kept:
                             stored = tools.store.put(
                                 kept,
                                 wheel.path,
