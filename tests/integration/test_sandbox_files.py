@@ -86,6 +86,27 @@ def test_a_cache_that_a_variable_names_may_be_written_to(
     assert reached(rules, home, "w") == {"caches/x", "data/x.h"}
 
 
+def test_programs_beside_the_home_come_with_what_their_links_lead_to(
+    tmp_path: Path,
+) -> None:
+    """The interpreter of an environment is in the home; the project is inside."""
+    real = tmp_path / "home/python/bin/python"
+    program = tmp_path / "data/.venv/bin/python"
+    own = tmp_path / "data/.venv/tmp/own"
+    for folder in (real.parent, program.parent, own):
+        folder.mkdir(parents=True)
+    real.touch()
+    program.symlink_to(real)
+    (tmp_path / "data/.venv/pyvenv.cfg").touch()
+    hidden = frozenset({tmp_path / "home", own})
+    holders = frozenset(parent for it in hidden for parent in it.parents)
+    access = FileAccess(system=frozenset(), hidden=hidden, holders=holders)
+    rules = access.rules({"PATH": str(program.parent)}, read=[], write=[])
+    read = {it.removeprefix(f"r{tmp_path}/") for it in rules if it[0] == "r"}
+    assert {"data/.venv/bin", "data/.venv/pyvenv.cfg", "home/python/bin"} <= read
+    assert not {"data", "data/.venv", "data/.venv/tmp", "home"} & read
+
+
 def test_a_project_in_a_folder_of_the_system_is_hidden() -> None:
     """And so is what lies beside it, but the rest of the folder may be read."""
     access = find_access({"HOME": "/nowhere"}, [Path("/usr/share/own")])

@@ -23,6 +23,9 @@ _SYSTEM = (
 )
 """Folders for all users of a system."""
 
+_PACKAGED = {Path("/usr/bin"), Path("/usr/sbin")}
+"""Folders of a distribution's programs, whose links lead to its others."""
+
 _DEVICES = (
     *("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"),
     *("/dev/ptmx", "/dev/pts", "/dev/tty"),
@@ -107,7 +110,7 @@ class FileAccess(Value):
         Programs that are links lead to others.
         """
         folders = {folder}
-        if self._is_hidden(folder):
+        if folder not in _PACKAGED:
             with suppress(OSError):
                 links = filter(Path.is_symlink, folder.iterdir())
                 folders |= {_resolve(it).parent for it in links}
@@ -117,9 +120,10 @@ class FileAccess(Value):
             if each.name not in ("bin", "sbin"):
                 continue
             if not self._is_hidden(each):
-                first = Path(*each.parts[:2])
-                yield first if self._is_free(first) else each.parent
-                continue
+                around = filter(self._is_free, (Path(*each.parts[:2]), each.parent))
+                if whole := next(around, None):
+                    yield whole
+                    continue
             with suppress(OSError):
                 inside = {it.name: it for it in each.parent.iterdir()}
                 if inside.keys() & _MARKS:
