@@ -39,8 +39,8 @@ DEEPEST = 64
 _LATEST = 253_402_300_800
 """The end of the year 9999, in seconds: later times can't be formatted."""
 
-_QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
-_LONG_KEY = re.compile(rf"(?<!\S)(?:[^\s.]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
+_QUOTED = r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\""""
+_LONG_KEY = rf"(?<!\S)(?:[^\s.]+[ \t]*\.[ \t]*){{{DEEPEST}}}"
 """A key with dots, for which tomllib takes the square of the number of its parts."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -113,7 +113,9 @@ def parse_toml(content: str | bytes) -> dict[str, Any]:
     """
     text = decode_text(content) if isinstance(content, bytes) else content
     for number, line in enumerate(text.splitlines(), 1):
-        if line.count(".") >= DEEPEST and _LONG_KEY.search(_QUOTED.sub("q", line)):
+        if line.count(".") < DEEPEST:
+            continue
+        if re.search(_LONG_KEY, re.sub(_QUOTED, "q", line)):
             raise UnreadableError(f"line {number} has a key of too many parts")
     try:
         document = tomllib.loads(text.removeprefix("\N{BYTE ORDER MARK}"))

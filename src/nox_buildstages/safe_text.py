@@ -12,23 +12,24 @@ type checker finds text that nobody made harmless:
 
 from __future__ import annotations
 
-import html
 import re
 
-HARMFUL = re.compile(
+HARMFUL = (
     "[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 """Control characters, invisible ones, and those that change the direction of a text."""
 
-_COMMAND = re.compile(r"^\s*(?=::)|#(?=#(?:vso|teamcity)?\[)")
+_COMMAND = r"^\s*(?=::)|#(?=#(?:vso|teamcity)?\[)"
 """The start of a command to GitHub, Azure Pipelines or TeamCity."""
 
-_STYLE = re.compile("\x1b\\[[0-9;]*m")
+# Most runs need none of these patterns: to compile them would take a millisecond.
 
-_CODE = re.compile(r"\r|\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+_STYLE = "\x1b\\[[0-9;]*m"
 
-_MARKDOWN = re.compile(r"[\\`*_~#|<>\[\]]|:(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+_CODE = r"\r|\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))"
+
+_MARKDOWN = r"(?i)[\\`*_~#|<>\[\]]|:(?=//)|(?<=\bwww)\."
 """Characters with a meaning in Markdown, and those that make links of URLs."""
 
 
@@ -65,13 +66,13 @@ def show_lines(text: str) -> list[Shown]:
 
 def show_json(text: str) -> list[Shown]:
     """Return the lines of a JSON document: its strings escape all but commands."""
-    return [Shown(_COMMAND.sub("\\\\u0023", line)) for line in text.splitlines()]
+    return [Shown(re.sub(_COMMAND, "\\\\u0023", line)) for line in text.splitlines()]
 
 
 def show_output(text: str) -> Shown:
     """Return the output of a program, with its colours and line ends only."""
     found, at = [], 0
-    for kept in re.finditer(f"{_STYLE.pattern}|\r|\n", text):
+    for kept in re.finditer(f"{_STYLE}|\r|\n", text):
         found += [_escape(text[at : kept.start()]), kept[0]]
         at = kept.end()
     return Shown("".join((*found, _escape(text[at:]))))
@@ -79,24 +80,28 @@ def show_output(text: str) -> Shown:
 
 def without_codes(text: str) -> str:
     """Return a line of a log without the codes for colours, titles and cursors."""
-    return _CODE.sub("", text)
+    return re.sub(_CODE, "", text)
 
 
 def escape_html(text: object) -> Markup:
     """Return a text as HTML, between tags or in quotes."""
-    return Markup(html.escape(HARMFUL.sub(_name_character, str(text))))
+    from html import escape  # noqa: PLC0415 - most runs write no page
+
+    return Markup(escape(re.sub(HARMFUL, _name_character, str(text))))
 
 
 def escape_markdown(text: str) -> Markdown:
     """Return a text for Markdown, without line breaks."""
     line = " ".join(text.replace("&", "&amp;").split())
-    return Markdown(HARMFUL.sub(_name_character, _MARKDOWN.sub(r"\\\g<0>", line)))
+    return Markdown(
+        re.sub(HARMFUL, _name_character, re.sub(_MARKDOWN, r"\\\g<0>", line))
+    )
 
 
 def _escape(text: str) -> str:
     if text.isprintable() and ":" not in text and "#" not in text:
         return text
-    return HARMFUL.sub(_name_character, _COMMAND.sub(_hide_command, text))
+    return re.sub(HARMFUL, _name_character, re.sub(_COMMAND, _hide_command, text))
 
 
 def _hide_command(match: re.Match[str]) -> str:

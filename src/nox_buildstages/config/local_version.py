@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from nox_buildstages.config.getters import Item
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\}")
-_LOCAL = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", re.IGNORECASE)
+_PLACEHOLDER = r"\{([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\}"
+_LOCAL = r"(?i)[a-z0-9]+(?:[._-][a-z0-9]+)*"
 """A local version identifier (PEP 440)."""
 
 
@@ -27,7 +27,7 @@ def local_version(item: Item) -> LocalVersion | None:
     value = text(item)
     if value is None:
         return None
-    if not is_local_version(_PLACEHOLDER.sub("0", value)):  # any version will do
+    if not is_local_version(re.sub(_PLACEHOLDER, "0", value)):  # any version will do
         item.expect(
             "letters and digits, with a '.', '-' or '_' between them, and projects in"
             ' braces, such as "torch{torch}"'
@@ -37,9 +37,11 @@ def local_version(item: Item) -> LocalVersion | None:
 
 def fill(wanted: LocalVersion, version: Callable[[NormalizedName], str]) -> str:
     """Return a local version with a version in place of each project in braces."""
-    return _PLACEHOLDER.sub(lambda it: version(canonicalize_name(it[1])), wanted.text)
+    return re.sub(
+        _PLACEHOLDER, lambda it: version(canonicalize_name(it[1])), wanted.text
+    )
 
 
 def is_local_version(text: str) -> bool:
     """Return whether a text is a local version identifier."""
-    return _LOCAL.fullmatch(text) is not None
+    return re.fullmatch(_LOCAL, text) is not None

@@ -40,9 +40,7 @@ _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MAX_NAME = 100
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_FREE_THREADED = (3, 13)
-_WITH_VERSION = re.compile(
-    r"[a-z]*-?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?t?"
-)
+_WITH_VERSION = r"[a-z]*-?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?t?"
 _MAX_PATCH = 100  # more releases than any minor version of Python has had
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?t?")
 _TIME = (
@@ -50,8 +48,8 @@ _TIME = (
     r"(T[0-9]{2}:[0-9]{2}:[0-9]{2})?(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
 # At least two letters: a single letter is a drive of Windows.
-_SHA256 = re.compile("[0-9A-Fa-f]{64}")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_SHA256 = "[0-9A-Fa-f]{64}"
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]+):"
 _LIKE_VERSION = (
     r"""([A-Za-z0-9][A-Za-z0-9._-]*?(?:\[[^]]*\])?)\s*([=:^~<>]{0,3})\s*"""
     r"""["']?([0-9][^\s"';,]*)["']?"""
@@ -63,7 +61,7 @@ _OPERATORS = {
     "~": "~=",
 }
 _SCP = re.compile(r"(\w+@[\w.-]+):(?!/)")
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+)+[a-z0-9.+]*")
+_VERSION = r"[0-9]+(\.[0-9]+)+[a-z0-9.+]*"
 _ARCHIVE = r"(-[0-9][^-/]*)?\.(zip|tgz|tar(\.\w+)?)(?=$|[#?])"
 
 env = getters.mapping_of(getters.string, "strings", key=getters.variable_name)
@@ -83,7 +81,7 @@ def requirement(item: Item) -> Requirement | None:
         advice = correct_requirement(item.value) or reason
         item.fault(f"{item.value!r} is not a requirement: {advice}")
         return None
-    if _VERSION.fullmatch(found.url or ""):
+    if re.fullmatch(_VERSION, found.url or ""):
         item.fault(f"write {quote(f'{found.name}=={found.url}')}; after @ stands a URL")
     return make_absolute(found, item)
 
@@ -100,7 +98,7 @@ def correct_requirement(text: str) -> str:
     elif "/" in text:  # a URL or a path, which needs a name
         advice = "give it a name:"
         url = _SCP.sub(r"ssh://\1/", text)
-        if not _SCHEME.match(url):
+        if not re.match(_SCHEME, url):
             url = url if url.startswith((".", "/")) else f"./{url}"
         elif not (url.startswith(("git+", "file:")) or re.search(_ARCHIVE, url)):
             url = f"git+{url}"
@@ -146,7 +144,7 @@ def _check_fragment(found: Requirement, item: Item) -> None:
             if not folder.parts or folder.is_absolute() or ".." in folder.parts:
                 item.fault("#subdirectory= names a folder inside the source")
         elif key == "sha256":
-            if not _SHA256.fullmatch(value):
+            if not re.fullmatch(_SHA256, value):
                 item.fault("#sha256= has 64 hexadecimal digits")
         elif key != "egg":
             hint = "known are #subdirectory= and #sha256="
@@ -161,7 +159,7 @@ def _check_fragment(found: Requirement, item: Item) -> None:
 def make_absolute(found: Requirement, item: Item) -> Requirement:
     """Make a URL of a file or a folder absolute."""
     location, mark, fragment = (found.url or "").partition("#")
-    scheme = _SCHEME.match(location)
+    scheme = re.match(_SCHEME, location)
     if found.url is None or (scheme and scheme[1].lower() != "file"):
         return found
     path = location
@@ -222,7 +220,7 @@ def python_versions(item: Item) -> tuple[str, ...] | None:
 def _python_version(item: Item) -> str | None:
     """Read a Python, in any form known to nox."""
     value = getters.text(item)
-    found = None if value is None else _WITH_VERSION.fullmatch(value)
+    found = None if value is None else re.fullmatch(_WITH_VERSION, value)
     if found is not None:
         version = int(found[1]), int(found[2] or _OLDEST_PYTHON[1])
         if version < _OLDEST_PYTHON:
@@ -244,7 +242,7 @@ def requires_python(item: Item, pythons: Sequence[str]) -> SpecifierSet:
         found.expect("version specifiers such as '>=3.11'")
         return SpecifierSet()
     for index, python in enumerate(pythons):
-        version = _WITH_VERSION.fullmatch(python)
+        version = re.fullmatch(_WITH_VERSION, python)
         if version is None or version[2] is None:
             continue
         patches = range(_MAX_PATCH) if version[3] is None else [version[3]]

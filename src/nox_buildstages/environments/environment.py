@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING
 
 from nox_buildstages.system.files import write_text
-from nox_buildstages.system.process import helper_variables
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -20,10 +19,7 @@ INSTALL_HINT = (
 """The hint if nox doesn't let an environment be changed."""
 
 _SETTINGS = "pyvenv.cfg"
-_SYSTEM_PACKAGES = re.compile(
-    r"^(\s*include-system-site-packages\s*=\s*)true[ \t]*$",
-    re.IGNORECASE | re.MULTILINE,
-)
+_SYSTEM_PACKAGES = r"(?im)^(\s*include-system-site-packages\s*=\s*)true[ \t]*$"
 
 
 def _always() -> bool:
@@ -63,6 +59,8 @@ def check_variables(
     These run code of all packages, also that of files ``.pth``. So they see no
     variable that may be a secret, except those that the table passes.
     """
+    from nox_buildstages.system.process import helper_variables  # noqa: PLC0415 - for --list
+
     path = os.pathsep.join(filter(None, (str(environment.bin), outer.get("PATH"))))
     return {
         **helper_variables(outer, _FOR_CHECKS),
@@ -87,7 +85,9 @@ def hide_system_packages(location: Path) -> bool:
     A setting or a variable of virtualenv can make them visible.
     """
     path = location / _SETTINGS
-    text, count = _SYSTEM_PACKAGES.subn(r"\1false", path.read_text(encoding="utf-8"))
+    text, count = re.subn(
+        _SYSTEM_PACKAGES, r"\1false", path.read_text(encoding="utf-8")
+    )
     if count:
         write_text(path, text)
     return bool(count)

@@ -22,22 +22,22 @@ LOGIN_HINT = (
 )
 """The hint if a server refuses us."""
 
-_USERINFO = re.compile(r"(?<=http://|ttps://)[^/\s?#]+@")
-_ANY_USERINFO = re.compile(r"(?<=://)(?!git@)[^/\s]+@")
+_USERINFO = r"(?<=http://|ttps://)[^/\s?#]+@"
+_ANY_USERINFO = r"(?<=://)(?!git@)[^/\s]+@"
 _QUERY = r"(?<=://)([^\s?'\"]*)\?[^\s'\"]+"
-_REQUIREMENT = re.compile(r"\s*[A-Za-z0-9][\w.-]*\s*(\[[^\]]*\])?\s*@")
-_URL = re.compile(r"(git\+)?(https?://\S+)")
+_REQUIREMENT = r"\s*[A-Za-z0-9][\w.-]*\s*(\[[^\]]*\])?\s*@"
+_URL = r"(git\+)?(https?://\S+)"
 _AUTH_FAILURE = (
     "lack of valid authentication|40[13] (Unauthorized|Forbidden)"
     "|could not read (Username|Password)|Authentication failed"
 )
-_VARIABLE = re.compile(r"(?:\$\{|%24%7B)([A-Z0-9_]+)(?:\}|%7D)")  # escaped, too
+_VARIABLE = r"(?:\$\{|%24%7B)([A-Z0-9_]+)(?:\}|%7D)"  # escaped, too
 _SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY)S?$", re.IGNORECASE)
 
 
 def parse_login(url: str) -> Login | None:
     """Return the login in a URL, or None."""
-    found = _USERINFO.search(url)
+    found = re.search(_USERINFO, url)
     if found is None:
         return None
     name, colon, password = found[0][:-1].partition(":")
@@ -55,7 +55,7 @@ def redact(text: str) -> str:
 
 def redact_logins(text: str) -> str:
     """Return a text in which only logins of URLs become ``****``; queries stay."""
-    return _ANY_USERINFO.sub("****@", text)
+    return re.sub(_ANY_USERINFO, "****@", text)
 
 
 @overload
@@ -71,7 +71,7 @@ def strip_logins(value: Any) -> Any:
     needs the name, and the name is no secret.
     """
     if isinstance(value, str):
-        return _USERINFO.sub("", value)
+        return re.sub(_USERINFO, "", value)
     if isinstance(value, Mapping):
         return {key: strip_logins(value[key]) for key in value}
     if isinstance(value, (list, tuple)):
@@ -122,9 +122,11 @@ def extract_logins(
             return {key: clean(value[key], is_source=is_source) for key in value}
         if isinstance(value, list):
             return [clean(item, is_source=is_source) for item in value]
-        if not isinstance(value, str) or not (is_source or _REQUIREMENT.match(value)):
+        if not isinstance(value, str):
             return value
-        for git, url in _URL.findall(value):
+        if not is_source and not re.match(_REQUIREMENT, value):
+            return value
+        for git, url in re.findall(_URL, value):
             login = parse_login(url.partition("#")[0])
             if login is not None:
                 # A revision may follow the path of a repository: ``…/repo@v1``.
@@ -152,7 +154,7 @@ def expand_variables(
     def value(match: re.Match[str]) -> str:
         return outer.get(match[1], match[0])
 
-    urls = (_VARIABLE.sub(value, login.full_url) for login in logins)
+    urls = (re.sub(_VARIABLE, value, login.full_url) for login in logins)
     return tuple(login for login in map(parse_login, urls) if login is not None)
 
 

@@ -36,7 +36,7 @@ HEARTBEAT = 30.0
 _DELAY = 0.6
 """Seconds from the start of a session until something is shown."""
 
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+_COLOUR = "\x1b\\[[0-9;]*m"
 
 _QUIET = 0.3
 """Seconds after a line of nox during which nothing is drawn."""
@@ -161,7 +161,7 @@ class Board(LiveScreen):
             )
         ]
         self._write(self._erase(columns) + "".join(f"{line}\n" for line in lines))
-        self._drawn = [len(_COLOUR.sub("", line)) for line in lines]
+        self._drawn = [len(re.sub(_COLOUR, "", line)) for line in lines]
 
     def clear(self) -> None:
         """Remove the board; others print now."""
