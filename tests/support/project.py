@@ -190,11 +190,15 @@ def make_project(
 
 
 def outer_env() -> dict[str, str]:
-    """Return this process's variables but those that would change what nox does."""
+    """Return this process's variables but those that would change what nox does.
+
+    Nox sets two of uv's, which would make ``uv sync`` change the tests' environment.
+    """
+    changing = {"CI", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
     return {
         name: value
         for name, value in os.environ.items()
-        if name != "CI" and not name.startswith("NOX")
+        if name not in changing and not name.startswith("NOX")
     }
 
 
