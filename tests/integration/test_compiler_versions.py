@@ -98,11 +98,27 @@ def test_a_compiler_behind_a_cache_is_found(programs: Programs) -> None:
 def test_all_compilers_that_are_there_count(programs: Programs) -> None:
     """With the interpreter's own compiler, and without what the environment has."""
     finder = programs.finder(CUDA_HOME=f"{programs.folder}/cuda", PATH="{env}/bin")
-    assert finder.compilers(has_nvcc=False)["nvcc"].startswith("nvcc 13")
+    assert finder.compilers(has_nvcc=False).versions["nvcc"].startswith("nvcc 13")
     own = {"cc": f"{programs.folder}/other/cc -pthread"}
     finder = replace(programs.finder(PATH=f"{programs.folder}/bin"), preferred=own)
-    found = finder.compilers(has_nvcc=True)
+    found = finder.compilers(has_nvcc=True).versions
     assert found == {"cc": "other 2\ncc 1", "c++": "c++ 1", "ld": "ld 1"}
+
+
+def test_compilers_are_current_until_one_changes(programs: Programs) -> None:
+    """Or until another one comes before it, or one that a variable names appears."""
+    top = programs.folder
+    variables = {"PATH": f"{top}/first:{top}/bin", "CUDA_HOME": f"{top}/none"}
+    finder = programs.finder(**variables)
+    (top / "first").mkdir()
+    for changed in ("bin/cc", "first/ld", "none/bin/nvcc"):
+        found = finder.compilers(has_nvcc=False)
+        assert found.is_current
+        programs.make(changed, "echo changed, and longer")
+        assert not found.is_current
+    programs.make("shims/c++", "echo shim")
+    finder = programs.finder(PATH=f"{top}/shims")
+    assert not finder.compilers(has_nvcc=False).is_current  # pyenv's, for example
 
 
 def test_a_program_is_asked_once(programs: Programs) -> None:

@@ -501,11 +501,13 @@ class BuildContext(Value, eq=False):
     def _machine(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
         """Return the versions of the machine's compilers and C library."""
         finder, own_cuda = self.finder(stage, output), self.has_own_cuda(stage, output)
-        question = (SESSION, "machine", own_cuda, *sorted(finder.choices.items()))
-        found = self.tools.run.once(
-            question, lambda: finder.compilers(has_nvcc=own_cuda)
+        question = ("machine", own_cuda, *sorted(finder.choices.items()))
+        ask = partial(
+            self.tools.run.once, question, lambda: finder.compilers(has_nvcc=own_cuda)
         )
-        return {**found, "libc": libc()}
+        if not ask().is_current:  # another session may have changed them
+            self.tools.run.forget(*question)
+        return {**ask().versions, "libc": libc()}
 
     def _version(self, tool: str, stage: Stage, output: NormalizedName) -> str:
         """Return what a tool of a stage prints about its version."""

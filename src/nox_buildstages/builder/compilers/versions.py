@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from nox_buildstages.system.process import Runner
+    from nox_buildstages.system.process import Command, Runner
 
 _NAMES = {
     "cc": ("cc", "gcc", "clang"),
@@ -47,6 +47,20 @@ _LAUNCHERS = ("ccache", "sccache", "distcc")
 _SHIMS = "/shims/"
 _PATH_IN_SCRIPT = re.compile(rb"/[\w./+-]+")
 _SCRIPT_SIZE = 65536
+
+
+class CompilerVersions(Value):
+    """The versions of a build's compilers, as long as no file of them changes."""
+
+    versions: Mapping[str, str]
+    stamps: Mapping[str, tuple[int, ...]] | None  # by path; None if any may change
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the compilers are certainly the same as when they were asked."""
+        return self.stamps is not None and all(
+            _stamp(path) == stamp for path, stamp in self.stamps.items()
+        )
 
 
 class ProgramFinder(Value):
@@ -76,12 +90,14 @@ class ProgramFinder(Value):
         names |= {"PATH", *_TOOLCHAIN}
         return {it: self.variables[it] for it in names if it in self.variables}
 
-    def compilers(self, *, has_nvcc: bool) -> dict[str, str]:
+    def compilers(self, *, has_nvcc: bool) -> CompilerVersions:
         """Return the versions of all compilers and of the linker.
 
         With ``has_nvcc``, the build's environment has the only nvcc.
         """
-        found = {}
+        found, is_certain = {}, True
+        places = {*self.path.split(os.pathsep), *self.choices.values()}
+        places |= {it for names in _NAMES.values() for it in names if os.sep in it}
         for name in COMPILERS:
             if name == "nvcc" and has_nvcc:
                 continue
@@ -89,11 +105,15 @@ class ProgramFinder(Value):
             for program in self.find(name, _NAMES.get(name, ())):
                 try:
                     versions.append(self.ask(program, "--version"))
-                except CommandError as error:  # noqa: PERF203 - few programs
+                except CommandError as error:
                     versions.append(error.reason)
+                files = _list_files(self._command(program))
+                is_certain = is_certain and files is not None
+                places.update(files or ())
             if versions:
                 found[name] = "\n".join(dict.fromkeys(versions))
-        return found
+        stamps = {it: _stamp(it) for it in places} if is_certain else None
+        return CompilerVersions(versions=found, stamps=stamps)
 
     @property
     def programs(self) -> dict[str, str]:
@@ -146,17 +166,20 @@ class ProgramFinder(Value):
                     yield program
                     return
 
+    def _command(self, program: str) -> Command:
+        """Return the command that asks a program for its version."""
+        command = version_command(program, self.outer)
+        own = {it: self.variables[it] for it in _TOOLCHAIN if it in self.variables}
+        return replace(command, env={**command.env, **own, "PATH": self.path})
+
     def ask(self, program: str, *words: str) -> str:
         """Return the output of a program for the words of a command line.
 
         Raises:
             CommandError: The program can't be started, or fails.
         """
-        command = version_command(program, self.outer)
-        own = {it: self.variables[it] for it in _TOOLCHAIN if it in self.variables}
-        env = {**(command.env or {}), **own, "PATH": self.path}
-        command = replace(command, argv=(program, *words), env=env)
-        stamps = _list_stamps(program, env) if words == ("--version",) else None
+        command = replace(self._command(program), argv=(program, *words))
+        stamps = _list_stamps(command) if words == ("--version",) else None
         if stamps is None:
             return run_checked(self.runner, command).strip()
         name = hashlib.sha256(repr((words, stamps)).encode()).hexdigest()
@@ -204,8 +227,9 @@ def _paths_in_script(path: str, size: int, *_stamp: int) -> tuple[str, ...]:
     return ()
 
 
-def _list_stamps(program: str, env: Mapping[str, str]) -> list[object] | None:
-    """Return stamps that change if a program's version may change; None if unknown."""
+def _list_files(command: Command) -> list[str] | None:
+    """Return the files that decide a program's version; None if others do, too."""
+    program, env = command.argv[0], command.env
     real = os.path.realpath(program)
     if _SHIMS in program or _SHIMS in real:
         return None
@@ -220,11 +244,26 @@ def _list_stamps(program: str, env: Mapping[str, str]) -> list[object] | None:
         files += _paths_in_script(
             real, status.st_size, status.st_mtime_ns, status.st_ino
         )
-    stamps: list[object] = [program, env.get("RUSTUP_TOOLCHAIN")]
+    return files
+
+
+def _list_stamps(command: Command) -> list[object] | None:
+    """Return stamps that change if a program's version may change; None if unknown."""
+    files = _list_files(command)
+    if files is None:
+        return None
+    stamps: list[object] = [command.argv[0], command.env.get("RUSTUP_TOOLCHAIN")]
     for path in files:
-        with suppress(OSError):
-            status = os.stat(path)  # noqa: PTH116 - a no-op needs it
-            if path == real or not os.path.isdir(path):  # noqa: PTH112
-                stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
-                stamps.append((os.path.realpath(path), *stamp))
+        stamp = _stamp(path)
+        if stamp and (path == files[0] or not os.path.isdir(path)):  # noqa: PTH112
+            stamps.append((os.path.realpath(path), *stamp))
     return stamps
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Return what changes with a file or folder; nothing if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a no-op needs it
+    except OSError:
+        return ()
+    return (status.st_size, status.st_mtime_ns, status.st_ino)
