@@ -152,4 +152,4 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, and print a table of ratios; ``-- --quick`` takes two minutes."""
     _install_wheel(session, *_group("bench"))
-    session.run("python", "tests/bench.py", *session.posargs)
+    session.run("python", "tests/bench.py", *session.posargs, env=COMPILED)
