@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nox_buildstages.wheels.wheel import verify_record
+from support.namespaces import has_namespaces
 from support.packages import in_tree_backend, make_tree, make_wheel
 from support.pair import declare, entry, refused
 
@@ -153,7 +154,10 @@ def native(project: Project, index: Index, libraries: dict[Path, bytes]) -> Nati
     taken.parent.mkdir(exist_ok=True)
     taken.write_bytes(libraries[taken])
     machine = platform.machine()
-    files = {"tensorlib/lib/libbrought.so": libraries[brought]}
+    files = {
+        "tensorlib/lib/libbrought.so": libraries[brought],
+        f"tensorlib/own/{taken.name}": libraries[taken],  # where no loader looks
+    }
     tag = f"py3-none-manylinux_2_17_{machine}"
     make_wheel(index.folder, "tensorlib", "1.0", files=files, tag=tag)
     make_tree(
@@ -187,6 +191,8 @@ def test_the_repaired_wheel_is_released(native: Native, tmp_path: Path) -> None:
     native.declare("kernels.ext", "plain")
     said = project.nox(*REPAIR).output
     assert "importing kernels.ext, plain with the repaired wheels" in said
+    if has_namespaces:
+        assert "while libtaken.so.1 of this machine can't be found" in said
     name = native.repaired
     assert project.wheels() == sorted([name, "plain-1.0-py3-none-any.whl"])
     assert re.search(

@@ -32,6 +32,18 @@ _SCOPES_VERSION = 6
 """The version of Landlock that keeps builds from abstract sockets, and from signals."""
 
 
+def hide_files(command: Command, files: Iterable[PathText]) -> Command:
+    """Wrap a command so that it finds empty files in the place of some files.
+
+    The system must allow mounts; the program of the command is an absolute path.
+    """
+    words = tuple(map(str, files))
+    if not words:
+        return command
+    ours = (sys.executable, "-I", "-S", str(ISOLATE), "on", "--hide", *words, "--")
+    return replace(command, argv=(*ours, *command.argv))
+
+
 class Sandbox(Value):
     """The isolation of a build backend.
 

@@ -1,6 +1,7 @@
 """Run a program in a sandbox.
 
 ``isolate.py NETWORK [--together] [--at FOLDER HERE] [--files RULE…] -- [PROGRAM …]``
+``isolate.py NETWORK --hide FILE… -- PROGRAM …``
 
 ``NETWORK`` is ``namespace`` or ``seccomp``, by which the network is cut off, or ``on``.
 The script restricts itself and then becomes the program, so process, signals and exit
@@ -18,6 +19,8 @@ system allows that. Then the script waits for the program, and ends as the progr
 With ``--files``, the program reaches only files with a rule: a letter and a path. If
 the kernel has no Landlock, rules only keep the program from writing, and only with
 ``--at``.
+
+With ``--hide``, the program finds an empty file in the place of each file.
 
 This script for Linux imports little, because each hook starts the script.
 """
@@ -50,7 +53,7 @@ CANNOT_RUN = 127
 ON, NAMESPACE, SECCOMP = "on", "namespace", "seccomp"
 """The states of the network: on, or by what it is cut off."""
 
-TOGETHER, AT, FILES, END = "--together", "--at", "--files", "--"
+TOGETHER, AT, FILES, HIDE, END = "--together", "--at", "--files", "--hide", "--"
 
 
 def main(argv: list[str]) -> int:
@@ -62,9 +65,12 @@ def main(argv: list[str]) -> int:
     is_moved = options[:1] == [AT]
     places, options = (options[1:3], options[3:]) if is_moved else ([], options)
     rules = options[1:] if options[:1] == [FILES] else None
+    hidden = options[1:] if options[:1] == [HIDE] else []
     libc = ctypes.CDLL(None, use_errno=True)
     processes.die_with_parent(libc)
     try:
+        if hidden:
+            namespaces.hide_files(libc, hidden)
         enter_sandbox(libc, network, places, rules, is_together=is_together)
     except OSError as error:
         # The system's word for this limit is about disks.

@@ -45,17 +45,33 @@ def enter_namespaces(
         OSError: The system doesn't allow the namespaces.
         MoveError: The system allows the namespaces, but no mounts.
     """
-    namespace = _NEW_NET if offline else _NEW_MOUNTS
+    _enter(libc, _NEW_NET if offline else _NEW_MOUNTS)
+    if places:
+        _move(libc, *places, writable=writable, offline=offline)
+
+
+def hide_files(libc: ctypes.CDLL, paths: list[str]) -> None:
+    """Enter a mount namespace with an empty file in the place of each file.
+
+    Raises:
+        OSError: The system doesn't allow it.
+    """
+    _enter(libc, _NEW_MOUNTS)
+    _mount(libc, None, "/", _ALL_BELOW | _PRIVATE)
+    for path in paths:
+        _mount(libc, os.devnull, path, _BIND)
+
+
+def _enter(libc: ctypes.CDLL, namespace: int) -> None:
+    """Enter a namespace, as root or in a user namespace."""
     if not _enter_as_root(libc, namespace):
         user, group = os.geteuid(), os.getegid()
         _check(libc.unshare(_NEW_USER | namespace))
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{user} {user} 1")
         _write("/proc/self/gid_map", f"{group} {group} 1")
-        if offline:
+        if namespace == _NEW_NET:
             _enable_loopback(libc)
-    if places:
-        _move(libc, *places, writable=writable, offline=offline)
 
 
 def _enter_as_root(libc: ctypes.CDLL, namespace: int) -> bool:

@@ -1,8 +1,8 @@
 """Repair wheels for other machines with auditwheel, and test them in the runtime.
 
 auditwheel copies the linked libraries into a wheel, and names the oldest sufficient C
-library in the tag. Libraries of the runtime's other wheels, for example of torch and
-CUDA, stay outside, because a process must load each library only once.
+library in the tag. Libraries that the wheel finds in the runtime's other wheels, for
+example in torch, stay outside, because a process must load each library only once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.backend_variables import EPOCH
 from nox_buildstages.builder.prepare import sync_environment
+from nox_buildstages.builder.sandbox.sandbox import hide_files
+from nox_buildstages.commands.release.libraries import (
+    LIBRARY,
+    Loader,
+    find_external,
+)
 from nox_buildstages.environments.environment import check_variables
 from nox_buildstages.environments.import_check import import_command
-from nox_buildstages.environments.packages import list_files
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.names import file_name
@@ -47,9 +52,11 @@ DRIVERS = ("libcuda.so*", "libcudadebugger.so*", "libnvcuvid.so*", "libnvidia-*.
 """Patterns of the driver's libraries, which belong to the machine that runs a wheel."""
 
 _ELF = b"\x7fELF"
-_LIBRARY = re.compile(r"lib.+\.so(\.\d.*)?")
 _LIBRARY_PATH = "AUDITWHEEL_LD_LIBRARY_PATH"
 _EXCLUDED = re.compile(r"Excluding (\S+)$", re.MULTILINE)
+_DIGEST = re.compile(r"-[0-9a-f]{8}(?=\.)")
+"""What auditwheel adds to the name of a library."""
+
 _LOG_PREFIX = re.compile(r"(?:[\w.]*\w: error: |(?:[\w.]+\.)?\w*Error: |INFO:[\w.]+:)")
 _MAX_IMPORT_LINES = 2
 """The last lines of a failed import: the error, and the module."""
@@ -63,6 +70,11 @@ class Repair(Value):
     tools: Mapping[str, str]  # versions of the programs
     bundled: tuple[str, ...]  # libraries added to the wheel
     external: tuple[str, ...]  # libraries needed from other wheels
+
+    @property
+    def library_names(self) -> tuple[str, ...]:
+        """The names that these libraries have on a machine, or in other wheels."""
+        return (*(_DIGEST.sub("", it) for it in self.bundled), *self.external)
 
     def manifest_fields(self) -> dict[str, Any]:
         """Return the changed fields of the manifest entry."""
@@ -108,16 +120,27 @@ def repair_wheels(
     remove_tree(scratch)  # left by a killed run
     try:
         _install_runtime(context, environment, scratch, ())
-        repairer = Repairer.for_runtime(environment, context.tools)
-        repairs = [
-            repairer.repair(wheel, scratch / wheel.name)
-            for wheel in wheels
-            if is_repairable(wheel.path)
-        ]
+        repairer = Repairer.find(context.tools)
+        final, outer = context.project.final, context.tools.run.outer
+        loader = Loader(
+            environment=environment,
+            runner=context.tools.runner,
+            variables=check_variables(environment, outer, final.pass_env),
+            result=scratch / "loaded.txt",
+            can_hide=context.tools.sandbox_policy.possible.may_move,
+        )
+        repairs = []
+        for wheel in filter(lambda it: is_repairable(it.path), wheels):
+            external = find_external(loader, wheel.name, final.imports)
+            repairs.append(repairer.repair(wheel, scratch / wheel.name, external))
         if repairs:
+            loaded = loader.load(final.imports)
             repaired = [it.wheel for it in repairs]
             _install_runtime(context, environment, scratch, repaired)
-            _import_modules(context, environment, repaired)
+            names = {name for it in repairs for name in it.library_names}
+            _import_modules(
+                context, loader, repaired, loader.find_copies(loaded, names)
+            )
         # The sums are written first: they list the files of an interrupted release.
         sums = {it.wheel.path.name: it.wheel.sha256 for it in repairs}
         checksums.write_sums(folder, {**checksums.read_sums(folder), **sums})
@@ -161,21 +184,35 @@ def _install_runtime(
 
 
 def _import_modules(
-    context: BuildContext, environment: Environment, wheels: Collection[StoredWheel]
+    context: BuildContext,
+    loader: Loader,
+    wheels: Collection[StoredWheel],
+    copies: Mapping[Path, str],
 ) -> None:
-    """Import the runtime's modules with the repaired wheels, as a test."""
-    modules = context.project.final.imports
+    """Import the runtime's modules with the repaired wheels, as a test.
+
+    This machine's copies of libraries that the wheels no longer need are hidden.
+    """
+    modules, environment = context.project.final.imports, loader.environment
     if not modules or not environment.may_run():
         return
-    context.tools.run.report(f"importing {', '.join(modules)} with the repaired wheels")
+    hidden = {it: copies[it] for it in copies if it not in loader.of_python}
+    words = f"importing {', '.join(modules)} with the repaired wheels"
+    libraries = ", ".join(sorted({*hidden.values()}))
+    if libraries and loader.can_hide:
+        words += f", while {libraries} of this machine can't be found"
+    elif libraries:
+        why = context.tools.sandbox_policy.possible.why or "no mounts are allowed"
+        words += f"; {libraries} of this machine can't be hidden ({why})"
+    context.tools.run.report(words)
     command = Command(
         argv=import_command(str(environment.python), modules),
         cwd=context.project.root,
-        env=check_variables(
-            environment, context.tools.run.outer, context.project.final.pass_env
-        ),
+        env=loader.variables,
     )
-    completed = context.tools.runner(command)
+    completed = context.tools.runner(
+        hide_files(command, hidden if loader.can_hide else ())
+    )
     if completed.returncode:
         lines = completed.stderr.strip().splitlines()[-_MAX_IMPORT_LINES:]
         names = ", ".join(wheel.path.name for wheel in wheels)
@@ -183,16 +220,15 @@ def _import_modules(
 
 
 class Repairer(Value):
-    """Runs auditwheel for a runtime."""
+    """Runs auditwheel."""
 
     tools: Tools
     variables: Mapping[str, str]  # the environment of auditwheel
     versions: Mapping[str, str]
-    provided: Sequence[str]  # the names of the libraries in the runtime's wheels
 
     @classmethod
-    def for_runtime(cls, environment: Environment, tools: Tools) -> Repairer:
-        """Return a repairer for the runtime in an environment.
+    def find(cls, tools: Tools) -> Repairer:
+        """Return a repairer with the programs of this machine.
 
         Raises:
             UsageError: This system isn't Linux, or a program is missing.
@@ -204,17 +240,16 @@ class Repairer(Value):
         variables = _variables(tools.run.outer)
         command = Command(argv=("patchelf", "--version"), env=variables)
         patchelf = run_checked(tools.runner, command).split()[-1]
-        listed = list_files(environment).values()
-        names = {PurePosixPath(file).name for files in listed for file in files}
         return cls(
             tools=tools,
             variables=variables,
             versions={"auditwheel": version("auditwheel"), "patchelf": patchelf},
-            provided=sorted(filter(_LIBRARY.fullmatch, names)),
         )
 
-    def repair(self, wheel: StoredWheel, folder: Path) -> Repair:
-        """Write a repaired wheel into a new folder.
+    def repair(
+        self, wheel: StoredWheel, folder: Path, external: Iterable[str]
+    ) -> Repair:
+        """Write a repaired wheel into a new folder; some libraries stay outside.
 
         Raises:
             WheelError: The repaired wheel isn't sound.
@@ -223,7 +258,7 @@ class Repairer(Value):
         folder.mkdir(parents=True)
         self.tools.run.report(f"repairing {wheel.path.name}")
         argv = [sys.executable, "-m", "auditwheel", "repair", "--plat", "auto"]
-        for name in (*DRIVERS, *self.provided):
+        for name in (*DRIVERS, *sorted(external)):
             argv += ["--exclude", name]
         argv += ["--wheel-dir", str(folder), str(wheel.path)]
         command = Command(argv=tuple(argv), cwd=folder, env=self.variables)
@@ -297,7 +332,7 @@ def _libraries(wheel: Path) -> set[str]:
     """Return the names of the libraries in a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         names = {PurePosixPath(name).name for name in archive.namelist()}
-    return {name for name in names if _LIBRARY.fullmatch(name)}
+    return {name for name in names if LIBRARY.fullmatch(name)}
 
 
 def _variables(outer: Mapping[str, str]) -> dict[str, str]:
