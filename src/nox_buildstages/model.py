@@ -270,11 +270,35 @@ class Patch(Value):
     location: str  # of the declaration, for messages
 
 
-class LocalVersion(Value):
-    """The declared part of an output's version after ``+``."""
+class Template(Value):
+    """A declared text in which ``{x}`` is the public version of project x.
 
-    text: str  # {x} is the public version of project x in the environment
+    The version is that of the project in the environment of the output's stage.
+    """
+
+    text: str
     location: str  # of the declaration, for messages
+
+
+class Corrections(Value):
+    """What the table changes in the METADATA of an output's wheel."""
+
+    is_labelled: bool = False  # whether the table sets the local version
+    add: tuple[str, ...] = ()  # requirements
+    remove: tuple[NormalizedName, ...] = ()
+
+    def apply(self, requires: Iterable[str]) -> tuple[str, ...]:
+        """Return the corrected requirements of a wheel, sorted."""
+        return tuple(sorted({*drop_projects(requires, self.remove), *self.add}))
+
+
+def drop_projects(
+    requires: Iterable[str], names: Collection[NormalizedName]
+) -> Iterator[str]:
+    """Yield the requirements on other projects."""
+    for text in requires:
+        if canonicalize_name(Requirement(text).name) not in names:
+            yield text
 
 
 class PackageRules(Value):
@@ -286,16 +310,14 @@ class PackageRules(Value):
     env: Mapping[str, str] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
     requires_dist: tuple[Requirement, ...] | None = None  # None if not declared
-    local_version: LocalVersion | None = None  # None keeps the backend's
+    requires_dist_add: tuple[Template, ...] = ()
+    requires_dist_remove: tuple[NormalizedName, ...] = ()
+    local_version: Template | None = None  # None keeps the backend's
     unused: bool = False
 
     def apply_removals(self, requires: Iterable[str]) -> Iterator[str]:
         """Yield the build requirements not removed by the table."""
-        for text in requires:
-            if canonicalize_name(Requirement(text).name) not in (
-                self.build_requires_remove
-            ):
-                yield text
+        return drop_projects(requires, self.build_requires_remove)
 
 
 class Final(Value):

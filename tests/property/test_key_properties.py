@@ -49,6 +49,7 @@ parts: dict[str, st.SearchStrategy[Any]] = {
     "open_files": st.booleans(),
     "own_cuda": st.booleans(),
     "code": st.one_of(st.just(""), words),
+    "requires_dist": st.sets(words, max_size=3).map(lambda it: tuple(sorted(it))),
     "machine": strings,
     "passed": st.dictionaries(names, digests, max_size=3),
 }

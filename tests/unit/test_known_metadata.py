@@ -26,12 +26,12 @@ from nox_buildstages.model import (
     DirectorySource,
     Final,
     Interpreter,
-    LocalVersion,
     Metadata,
     Output,
     PackageRules,
     Project,
     Stage,
+    Template,
 )
 from nox_buildstages.sources.metadata import Identity
 
@@ -228,7 +228,7 @@ def test_the_table_is_not_enough_without_a_version() -> None:
 
 def test_the_local_version_depends_on_the_environment() -> None:
     """Before that is resolved, the version is that of the source."""
-    wanted = LocalVersion(text="b{b}", location="local-version")
+    wanted = Template(text="b{b}", location="local-version")
     known = facts({"a": PackageRules(local_version=wanted)}, known=metadata("1.0+cpu"))
     assert known.metadata(A) == metadata("1.0+cpu")
     known.set_local_versions(STAGE, PINS)
@@ -237,6 +237,16 @@ def test_the_local_version_depends_on_the_environment() -> None:
     assert [str(it.metadata.version) for it in known.output_entries(STAGE)] == [
         *("1.0+b1", "1.0+cpu")
     ]
+
+
+def test_the_table_corrects_requirements() -> None:
+    """A version of the environment is known once that is resolved."""
+    added = tuple(Template(text=it, location="") for it in ("b=={b}", "six"))
+    rules = PackageRules(requires_dist_add=added, requires_dist_remove=(B,))
+    known = facts({"a": rules}, known=metadata("1.0", "B<1; extra == 'x'", "numpy"))
+    assert known.metadata(A) == metadata("1.0", "numpy", "six")
+    known.set_local_versions(STAGE, PINS)
+    assert known.metadata(A) == metadata("1.0", "b==1", "numpy", "six")
 
 
 def test_build_requirements_of_earlier_answers_stay() -> None:

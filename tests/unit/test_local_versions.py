@@ -12,7 +12,7 @@ from nox_buildstages.lock.resolve.local_versions import (
     local_version,
     with_local_version,
 )
-from nox_buildstages.model import LocalVersion
+from nox_buildstages.model import Template
 
 PINS = (
     IndexPin(name=canonicalize_name("torch"), version=Version("2.13.0+cpu"), sha256=""),
@@ -25,7 +25,7 @@ PINS = (
 
 def label(text: str) -> str:
     return local_version(
-        LocalVersion(text=text, location="package.grouped-gemm.local-version"),
+        Template(text=text, location="package.grouped-gemm.local-version"),
         PINS,
         output=canonicalize_name("grouped-gemm"),
         stage="kernels",

@@ -195,6 +195,7 @@ def test_parameters_of_the_table_are_external() -> None:
         "source": f"{SDIST} (sha256:{SHA})",
         "patches": [],
         "config-settings": {"--plain": "x", "--listed": ("y", "z")},
+        "requires-dist": [],
         "env": {"ARCHS": "9.0"},
         "pass-env": {"TOKEN": "hmac-sha256:0"},
         "network": False,

@@ -11,7 +11,11 @@ import pytest
 from packaging.version import Version
 
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheels.relabel import relabel_wheel, replace_version
+from nox_buildstages.wheels.relabel import (
+    relabel_wheel,
+    replace_requires,
+    replace_version,
+)
 from nox_buildstages.wheels.wheel import read_wheel, verify_record
 
 if TYPE_CHECKING:
@@ -148,3 +152,41 @@ def test_equal_wheels_become_equal_wheels(tmp_path: Path) -> None:
 def test_only_the_version_of_metadata_changes(metadata: bytes, expected: bytes) -> None:
     """Line ends, folded fields, the description and invalid UTF-8 stay."""
     assert replace_version(metadata, Version("2+t")) == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (
+            b"Name: a\nRequires-Dist: b\n\nbody\n",
+            b"Name: a\nRequires-Dist: c>1\n\nbody\n",
+        ),
+        (
+            b"Name: a\r\nrequires-dist: B[x]>1;\r\n extra == 'y'\r\nX: 1\r\n",
+            b"Name: a\r\nX: 1\r\nRequires-Dist: c>1\n",
+        ),
+        (b"Requires-Dist: d", b"Requires-Dist: d\nRequires-Dist: c>1\n"),
+        (b"Requires-Dist: c>1\n", b"Requires-Dist: c>1\n"),
+        (
+            b"Name: a\n\nRequires-Dist: b\n",
+            b"Name: a\nRequires-Dist: c>1\n\nRequires-Dist: b\n",
+        ),
+    ],
+)
+def test_only_requirements_change(metadata: bytes, expected: bytes) -> None:
+    """The description stays, whatever it contains."""
+    assert replace_requires(metadata, remove={"b"}, add=["c>1"]) == expected
+
+
+def test_a_wheel_gets_other_requirements(tmp_path: Path) -> None:
+    """Its name stays, and RECORD is right."""
+    path = make(tmp_path)
+    before = contents(path)
+    wheel = read_wheel(path)
+    made = relabel_wheel(wheel, wheel.version, add=["torch==2.13.0"])
+    assert made == path
+    verify_record(made)
+    assert read_wheel(made).requires_dist == ("torch==2.13.0",)
+    after = contents(made)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {f"{INFO}/METADATA", f"{INFO}/RECORD"}

@@ -10,7 +10,7 @@ import pytest
 from nox_buildstages.config.project import read
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.lock.files.names import lock_names
-from nox_buildstages.model import LocalVersion, Patch, RemoteStore
+from nox_buildstages.model import Patch, RemoteStore, Template
 from nox_buildstages.reader import parse_toml
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def test_the_whole_table() -> None:
         patches = ["patches/one.patch", "../two.patch"]
         env = { CUTLASS = "1" }
         metadata = { requires-dist = ["torch"] }
+        requires-dist = { add = ["torch=={torch}", "six"], remove = ["Black"] }
         local-version = "torch{torch}"
         """
     )
@@ -169,7 +170,9 @@ def test_the_whole_table() -> None:
     )
     assert rules.env == {"CUTLASS": "1"}
     assert [str(it) for it in rules.requires_dist or ()] == ["torch"]
-    assert rules.local_version == LocalVersion(
+    assert [it.text for it in rules.requires_dist_add] == ["torch=={torch}", "six"]
+    assert rules.requires_dist_remove == ("black",)
+    assert rules.local_version == Template(
         text="torch{torch}", location=location.replace("patches", "local-version")
     )
 
@@ -1117,6 +1120,19 @@ def test_groups_are_a_table() -> None:
         ('local-version = "+cu13"', [f"{NO_LOCAL}, found the string '+cu13'"]),
         ('local-version = "torch{}"', [f"{NO_LOCAL}, found the string 'torch{{}}'"]),
         ('local-version = "a..{b}"', [f"{NO_LOCAL}, found the string 'a..{{b}}'"]),
+        (
+            'requires-dist = { add = ["a @ ./a"], remove = ["a>1"] }',
+            [
+                (
+                    "requires-dist.add[0]: is a path of this machine, which no wheel"
+                    " may require"
+                ),
+                (
+                    "requires-dist.remove[0]: expected a name without version, found"
+                    " the string 'a>1'"
+                ),
+            ],
+        ),
     ],
 )
 def test_problems_in_a_package(line: str, expected: list[str]) -> None:

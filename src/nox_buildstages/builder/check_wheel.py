@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from packaging.utils import NormalizedName
 
     from nox_buildstages.lock.files.lockfile import LockedOutput
-    from nox_buildstages.model import Interpreter
+    from nox_buildstages.model import Corrections, Interpreter
     from nox_buildstages.wheels.core_metadata import CoreMetadata
     from nox_buildstages.wheels.wheel import WheelFile
 
@@ -41,11 +41,12 @@ def check_metadata(
     output: LockedOutput,
     *,
     subject: str = "",
-    is_labelled: bool,
+    corrections: Corrections,
 ) -> None:
     """Compare the metadata of a wheel, or of a wheel to be built, with the lock.
 
-    If the table sets the wheel's local version, the backend's local version is ignored.
+    If the table sets the wheel's local version, the backend's local version is ignored;
+    corrected requirements are compared.
 
     Raises:
         WheelError: The metadata and the lock disagree.
@@ -54,7 +55,7 @@ def check_metadata(
     _check_name(found.name, output.name, subject)
     actual, expected = found.version, locked.version
     public = Version(actual.public)
-    if is_labelled:
+    if corrections.is_labelled:
         actual, expected = public, Version(expected.public)
     if actual != expected:
         hint = ""
@@ -68,7 +69,9 @@ def check_metadata(
             problem=f"is version {found.version}; the lock says {expected}",
             hint=hint,
         )
-    actual_requires = set(map(_normalize_requirement, found.requires_dist))
+    actual_requires = set(
+        map(_normalize_requirement, corrections.apply(found.requires_dist))
+    )
     locked_requires = set(map(_normalize_requirement, locked.requires_dist))
     differences = [
         *(
@@ -88,7 +91,13 @@ def check_metadata(
         if locked.learned == "wheel":
             other = "the lock, which trusts the wheel on the index,"
             table = package_table(
-                output.name, "metadata", {"requires-dist": _list(actual_requires)}
+                output.name,
+                "metadata",
+                {
+                    "requires-dist": _list(
+                        set(map(_normalize_requirement, found.requires_dist))
+                    )
+                },
             )
             first = "declare its requirements in pyproject.toml, and lock again:"
             hint = "\n".join((first, *indent(table)))
@@ -102,20 +111,22 @@ def accept_wheel(
     output: LockedOutput,
     interpreter: Interpreter,
     *,
-    is_labelled: bool,
+    corrections: Corrections,
 ) -> WheelFile:
-    """Return the wheel from a backend, with the local version.
+    """Return the wheel from a backend, with the table's version and requirements.
 
     Raises:
         WheelError: The wheel differs from the expected wheel.
     """
     wheel = _read_only_wheel(folder, file_name)
     name = wheel.path.name
-    check_metadata(wheel, output, subject=name, is_labelled=is_labelled)
+    check_metadata(wheel, output, subject=name, corrections=corrections)
     _check_tags(wheel, interpreter)
-    if wheel.version == output.metadata.version:
+    version, requires = output.metadata.version, corrections.apply(wheel.requires_dist)
+    if wheel.version == version and {*requires} == {*wheel.requires_dist}:
         return wheel
-    return wheels.read_wheel(relabel_wheel(wheel, output.metadata.version))
+    path = relabel_wheel(wheel, version, add=corrections.add, remove=corrections.remove)
+    return wheels.read_wheel(path)
 
 
 def accept_editable_wheel(

@@ -12,7 +12,12 @@ from nox_buildstages.environments import interpreter
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.indexes.url_secrets import strip_logins, strip_secrets
 from nox_buildstages.lock.files.lockfile import IndexPin, StagePin
-from nox_buildstages.model import NVCC, DirectorySource, fill_environment
+from nox_buildstages.model import (
+    NVCC,
+    Corrections,
+    DirectorySource,
+    fill_environment,
+)
 from nox_buildstages.store.key import (
     AppliedPatch,
     Ingredient,
@@ -351,6 +356,10 @@ class BuildContext(Value, eq=False):
             environment=self.ingredients(stage.name, without=without),
             env=strip_secrets(self._declared(stage, output.name)),
             config_settings=rules.config_settings,
+            requires_dist=(
+                *sorted({f"+ {it.text}" for it in rules.requires_dist_add}),
+                *sorted({f"- {it}" for it in rules.requires_dist_remove}),
+            ),
             interpreter={
                 "implementation": markers["implementation_name"],
                 "version": markers["python_full_version"],
@@ -378,6 +387,26 @@ class BuildContext(Value, eq=False):
             )
             if passed
             else "",
+        )
+
+    def corrections(self, stage: Stage, output: NormalizedName) -> Corrections:
+        """Return what the table changes in the METADATA of an output's wheel.
+
+        Raises:
+            LocalVersionError: A requirement names a project outside the environment.
+        """
+        from nox_buildstages.lock.resolve.local_versions import added_requirements  # noqa: PLC0415 - to build
+
+        rules = self.project.rules(output)
+        return Corrections(
+            is_labelled=rules.local_version is not None,
+            add=added_requirements(
+                rules.requires_dist_add,
+                self.pins(stage.name),
+                output=output,
+                stage=stage.name,
+            ),
+            remove=rules.requires_dist_remove,
         )
 
     def patches(self, output: NormalizedName) -> tuple[PatchFile, ...]:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.backend import Backend
     from nox_buildstages.builder.job import Job
     from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest, JobSlot
+    from nox_buildstages.model import Corrections
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.key import Recipe
     from nox_buildstages.wheels.wheel import WheelFile
@@ -272,7 +273,7 @@ def build_wheel(
             compiled=build_dir.compiled,
             build=build_dir.folder.name,
         )
-        is_labelled = context.project.rules(name).local_version is not None
+        corrections = context.corrections(job.stage, name)
         try:
             with job.open_backend(
                 *("compile", tree),
@@ -290,9 +291,7 @@ def build_wheel(
                     preflight.check_before_compile(job, resumable, build_dir)
                 started = stack.enter_context(watch_programs(job.compilers))
                 if is_fresh and job.output.metadata.learned in ("static", "wheel"):
-                    check_promise(
-                        supervised, build_dir.home, job, is_labelled=is_labelled
-                    )
+                    check_promise(supervised, build_dir.home, job, corrections)
                 with context.tools.run.step(
                     *("compile", job.place),
                     jobs=jobs.count,
@@ -307,7 +306,7 @@ def build_wheel(
                 file_name,
                 job.output,
                 context.interpreter,
-                is_labelled=is_labelled,
+                corrections=corrections,
             )
             try_wheel(
                 wheel,
@@ -367,7 +366,7 @@ def report_cuda(job: Job) -> None:
 
 
 def check_promise(
-    backend: Backend, scratch: Path, job: Job, *, is_labelled: bool
+    backend: Backend, scratch: Path, job: Job, corrections: Corrections
 ) -> None:
     """Compare what the lock trusts with the build backend, before it compiles.
 
@@ -406,7 +405,7 @@ def check_promise(
     with suppress(BackendError):
         announced = backend.prepare_metadata(folder)
         if announced is not None:
-            check_metadata(announced, job.output, is_labelled=is_labelled)
+            check_metadata(announced, job.output, corrections=corrections)
 
 
 def begin_log(job: Job, jobs: BuildJobs, attempt: Attempt, *, resumes: bool) -> None:

@@ -125,7 +125,7 @@ class Substitution(Value):
             if name in values:
                 self.named.setdefault(table, set()).add(name)
                 return values[name]
-            if item.steps[-1] == "local-version":  # may name a locked package
+            if _names_packages(item):
                 return match[0]
             if name == ENVIRONMENT:
                 return _refuse_environment(item)
@@ -140,6 +140,12 @@ class Substitution(Value):
             return _ANYTHING
 
         return _WRITTEN.sub(substitute, text)
+
+
+def _names_packages(item: Item) -> bool:
+    """Whether a name in a text may be that of a locked package."""
+    is_added = item.steps[-3:-1] == ("requires-dist", "add")
+    return is_added or item.steps[-1] == "local-version"
 
 
 def _refuse_environment(item: Item) -> str:

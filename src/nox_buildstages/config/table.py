@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.config import getters, values
 from nox_buildstages.config.final import read_final
 from nox_buildstages.config.getters import Item, Key
-from nox_buildstages.config.local_version import local_version
+from nox_buildstages.config.local_version import added_requirement, local_version
 from nox_buildstages.declarations import builds
 from nox_buildstages.declarations.uv_sources import find_conflict, select_sources
 from nox_buildstages.model import PackageRules, Project, RemoteStore, Stage
@@ -45,7 +45,7 @@ def read_project(item: Item) -> Project | None:
         package = item.document.find("tool", TOOL, "package")
         rules = ((package and getters.items_by_name(package)) or {})[own]
         for key, value in (getters.raw_table(rules) or {}).items():
-            if key in {"patches", "metadata", "local-version"}:
+            if key in {"patches", "metadata", "local-version", "requires-dist"}:
                 rules.child(key, value).fault(
                     "is not for the project itself, which is installed as it is"
                 )
@@ -112,21 +112,31 @@ def read_package(item: Item) -> PackageRules | None:
     if found is None:
         return None
     corrections = found.pop("build_requires")
+    requires_dist = found.pop("requires_dist")
     return PackageRules(
         build_requires_add=corrections["add"],
         build_requires_remove=corrections["remove"],
         requires_dist=(found.pop("metadata") or {}).get("requires_dist"),
+        requires_dist_add=requires_dist["add"],
+        requires_dist_remove=requires_dist["remove"],
         **found,
     )
 
 
 def build_requires(item: Item) -> dict[str, Any] | None:
     """Read corrections of build requirements."""
-    keys = {
-        "add": Key(values.requirements, default=[]),
-        "remove": Key(getters.list_of(getters.project_name), default=[]),
-    }
+    keys = {"add": Key(values.requirements, default=[]), "remove": _REMOVED}
     return getters.read_table(item, keys)
+
+
+def requires_dist(item: Item) -> dict[str, Any] | None:
+    """Read corrections of what a wheel requires."""
+    added = Key(getters.list_of(added_requirement, "requirements"), default=[])
+    return getters.read_table(item, {"add": added, "remove": _REMOVED})
+
+
+_REMOVED = Key(getters.list_of(getters.project_name), default=[])
+"""A list of projects."""
 
 
 def metadata(item: Item) -> dict[str, Any] | None:
@@ -349,6 +359,18 @@ PACKAGE: Mapping[str, Key] = {
         " the build backend can state them without a build, or if the backend can't"
         " run where you lock. The built wheel must agree.",
         in_locks=True,
+        has_placeholders=True,
+    ),
+    "requires-dist": Key(
+        requires_dist,
+        default={},
+        type="table of `add`, a list of requirements, and `remove`, a list of names",
+        example='requires-dist = { add = ["torch=={torch}"], remove = ["black"] }',
+        text="Corrects [what the wheel requires](#requires-dist), in its METADATA and"
+        " in the lock files. In `add`, `{torch}` is the public version of that package"
+        " in the stage's environment.",
+        in_locks=True,
+        in_key=True,
         has_placeholders=True,
     ),
     "patches": Key(

@@ -25,6 +25,7 @@ stage counted, and neither compilers nor the interpreter's settings for them did
 
 _OPTIONAL = (
     *("patches", "network", "open_files", "own_cuda", "code", "machine", "passed"),
+    "requires_dist",
 )
 _NOT_WRITTEN = ("passed_digest", "recorded_key")
 
@@ -74,6 +75,11 @@ class Recipe(Value):
     open_files: bool = False  # whether the build backend may reach all files
     own_cuda: bool = False  # whether the CUDA of the environment is used
     code: str = ""  # a digest of what runs in the stage before its builds
+    requires_dist: tuple[str, ...] = ()
+    """Corrections of what the wheel requires: ``+ REQUIREMENT`` and ``- NAME``.
+
+    A version in braces is that of a wheel in the environment.
+    """
     machine: Mapping[str, str] = field(default_factory=dict)
     """The compilers, the linker and the C library of the machine, and the processor if
     a build compiles for it alone: all that counts only for builds that compile."""
@@ -182,6 +188,7 @@ class Recipe(Value):
             open_files=table.get("open_files", reader.boolean, default=False),
             own_cuda=table.get("own_cuda", reader.boolean, default=False),
             code=table.get("code", reader.text, ""),
+            requires_dist=table.get("requires_dist", reader.list_of(reader.text), ()),
             machine=table.get("machine", texts, {}),
             passed=table.get("passed", texts, {}),
             scheme=table.get("scheme", reader.integer, 1),
@@ -286,12 +293,20 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
     ):
         for name, *values in diff(was, now):
             yield f"{kind} {name} {_show(*values)}"
+    yield from _requirement_changes(old, new)
     for name, last, wanted in diff(_switches(old), _switches(new)):
         yield f"{name} {last} → {wanted}"
     places = ["the machine", "the environment"]
     if old.own_cuda != new.own_cuda:
         yield f"CUDA of {places[old.own_cuda]} → of {places[new.own_cuda]}"
     yield from ["the code before the build changed"] * (old.code != new.code)
+
+
+def _requirement_changes(old: Recipe, new: Recipe) -> Iterator[str]:
+    """Yield the changes of what the table corrects in the requirements of the wheel."""
+    for text in sorted({*old.requires_dist} ^ {*new.requires_dist}):
+        verb = "is new" if text in new.requires_dist else "was removed"
+        yield f"requires-dist: {text} {verb}"
 
 
 def _switches(recipe: Recipe) -> dict[str, str]:

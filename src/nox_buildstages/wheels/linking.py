@@ -1,4 +1,4 @@
-"""What an ELF file tells the loader; needs pyelftools, which comes with auditwheel."""
+"""The links of an ELF file to libraries; needs pyelftools, as auditwheel does."""
 
 from __future__ import annotations
 

@@ -103,6 +103,7 @@ def build_statement(
                     "source": strip_logins(str(source)),
                     "patches": [patch.name for patch in recipe.patches],
                     "config-settings": dict(recipe.config_settings),
+                    "requires-dist": [*recipe.requires_dist],
                     "env": dict(recipe.env),
                     "pass-env": dict(recipe.passed),
                     "network": recipe.network,

@@ -55,7 +55,7 @@ _ELF = b"\x7fELF"
 _LIBRARY_PATH = "AUDITWHEEL_LD_LIBRARY_PATH"
 _EXCLUDED = re.compile(r"Excluding (\S+)$", re.MULTILINE)
 _DIGEST = re.compile(r"-[0-9a-f]{8}(?=\.)")
-"""What auditwheel adds to the name of a library."""
+"""The part that auditwheel adds to the name of a library."""
 
 _LOG_PREFIX = re.compile(r"(?:[\w.]*\w: error: |(?:[\w.]+\.)?\w*Error: |INFO:[\w.]+:)")
 _MAX_IMPORT_LINES = 2

@@ -218,6 +218,16 @@ def _inputs(
                     else _texts(root, rules.requires_dist)
                 ),
                 **(
+                    {"requires-dist add": [it.text for it in rules.requires_dist_add]}
+                    if rules.requires_dist_add
+                    else {}
+                ),
+                **(
+                    {"requires-dist remove": rules.requires_dist_remove}
+                    if rules.requires_dist_remove
+                    else {}
+                ),
+                **(
                     {"local-version": rules.local_version.text}
                     if rules.local_version
                     else {}

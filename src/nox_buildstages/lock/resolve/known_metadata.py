@@ -8,12 +8,14 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
+from nox_buildstages.config.local_version import has_placeholder
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
 from nox_buildstages.lock.resolve.local_versions import (
+    added_requirements,
     local_version,
     with_local_version,
 )
-from nox_buildstages.model import PROJECT, ArchiveSource, Metadata
+from nox_buildstages.model import PROJECT, ArchiveSource, Corrections, Metadata
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.value import Record, Value, field, replace
 
@@ -108,6 +110,8 @@ class KnownMetadata(Record):
     static: Mapping[NormalizedName, StaticMetadata]
     answers: dict[NormalizedName, RecordedAnswer] = field(default_factory=dict)
     local_versions: dict[NormalizedName, str] = field(default_factory=dict)
+    additions: dict[NormalizedName, tuple[str, ...]] = field(default_factory=dict)
+    """The requirements that the table adds, once all versions in them are known."""
 
     def metadata(self, name: NormalizedName) -> Metadata | None:
         """Return the metadata of an output's wheel; None if still unknown.
@@ -118,10 +122,26 @@ class KnownMetadata(Record):
         if known is None and name in self.answers:
             known = self.answers[name].answer.metadata
         known = known or self.static[name].promise
-        if known is None or name not in self.local_versions:
+        if known is None:
+            return None
+        corrections = self._corrections(name)
+        if corrections.add or corrections.remove:
+            requires = corrections.apply(known.requires_dist)
+            known = replace(known, requires_dist=requires)
+        if name not in self.local_versions:
             return known
         version = with_local_version(known.version, self.local_versions[name])
         return replace(known, version=version)
+
+    def _corrections(self, name: NormalizedName) -> Corrections:
+        """Return the corrections of a wheel's METADATA, as far as they are known."""
+        rules = self.project.rules(name)
+        if name in self.additions:
+            added = self.additions[name]
+        else:
+            known = (it for it in rules.requires_dist_add if not has_placeholder(it))
+            added = added_requirements(known, (), output=name, stage="")
+        return Corrections(add=added, remove=rules.requires_dist_remove)
 
     def build_requires(self, name: NormalizedName) -> tuple[str, ...]:
         """Return an output's build requirements, as the table corrects them, sorted."""
@@ -187,14 +207,17 @@ class KnownMetadata(Record):
         return recorded
 
     def set_local_versions(self, stage: Stage, pins: tuple[Pin, ...]) -> None:
-        """Compute the local versions of a stage's outputs.
+        """Compute the local versions of a stage's outputs, and added requirements.
 
         Raises:
-            LocalVersionError: A local version names a project outside the
-                environment.
+            LocalVersionError: A text names a project outside the environment.
         """
         for output in stage.outputs:
-            template = self.project.rules(output.name).local_version
+            rules = self.project.rules(output.name)
+            self.additions[output.name] = added_requirements(
+                rules.requires_dist_add, pins, output=output.name, stage=stage.name
+            )
+            template = rules.local_version
             if template is not None:
                 self.local_versions[output.name] = local_version(
                     template, pins, output=output.name, stage=stage.name
