@@ -103,6 +103,20 @@ def diff(
             yield key, before, after
 
 
+def wrap_line(line: str, width: int, *, indent: str) -> list[str]:
+    """Return a line as lines that fit; words stay whole, later lines are indented."""
+    if len(line) <= width:
+        return [line]
+    from textwrap import wrap  # noqa: PLC0415 - slow, and few lines are long
+
+    return wrap(
+        *(line, width),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def free_name(name: str, taken: Collection[str]) -> str:
     """Return a name, followed by a number if the name is taken."""
     number, free = 2, name

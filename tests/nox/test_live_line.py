@@ -52,15 +52,9 @@ def beats(output: str) -> list[str]:
 
 def erased(output: str) -> str:
     """Return what is left of an output when boards and lines are written over."""
-    lines = [""]
-    for part in re.split(r"(\x1b\[\d+A\x1b\[J|\n)", output.replace("\r\n", "\n")):
-        if part == "\n":
-            lines.append("")
-        elif board := re.fullmatch(r"\x1b\[(\d+)A\x1b\[J", part):
-            lines = [*lines[: -1 - int(board[1])], ""]
-        else:
-            lines[-1] += part
-    return re.sub(r"[^\n]*\r(?!\n)", "", "\n".join(lines))
+    shown = terminal.Terminal()
+    shown.write(output)
+    return str(shown)
 
 
 @pytest.mark.slow

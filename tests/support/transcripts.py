@@ -5,8 +5,14 @@ function of ``support.worlds`` makes. The blocks of a page that name one world a
 in one folder and one shell, in their order:
 
 - ``console WORLD``: the commands after ``$`` run, and print what is shown below them.
-  Without any ``$``, each line is a command, and none may fail.
+  Without any ``$``, each line is a command, and none may fail. ``console WORLD $
+  COMMAND`` runs another command first.
 - ``text WORLD $ COMMAND``: the command runs, and what is shown is part of its output.
+  Blocks that follow each other with the same command show one run of it.
+- ``text WORLD COLUMNS $ COMMAND``: the command runs on a terminal of that width. What
+  is shown is part of what the terminal shows at some moment, and no line wraps.
+- ``text WORLD COLUMNS ^C WORDS $ COMMAND``: Ctrl-C is pressed when the terminal shows
+  the words.
 - ``toml WORLD``: its tables are written to the pyproject.toml, in place of those that
   have the same header and name.
 
@@ -24,20 +30,26 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support import terminal
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from typing_extensions import Self
 
-FENCE = re.compile(r"^```(console|text|toml) ([a-z][a-z0-9-]*)(?: \$ (.+))?$")
+FENCE = re.compile(
+    r"^```(console|text|toml) ([a-z][a-z0-9-]*)"
+    r"(?: (\d+))?(?: \^C (.+?))?(?: \$ (.+))?$"
+)
 ELLIPSIS = "…"
 ANY_LINES = r"(?:.*\n)*?"
 ALIKE = 0.6
 HIDDEN = (
     (r"http://127\.0\.0\.1:\d+/\S*/", "https://…/"),
     (r" \(s?ccache: [^)]*\)", ""),
+    (r"/[\w./-]+/bucket-of-a-test", "s3://our-bucket/nox-buildstages"),
 )
-"""What is shown in place of a test's index, and of what caches had."""
+"""What is shown in place of a test's servers, and of what caches had."""
 PROMPT = "$ "
 END = "\x01"
 TIME = r"(?:an? |\d+(?:\.\d+)? ?)(?:seconds?|minutes?|hours?|ms|s|min|h)\b"
@@ -55,7 +67,9 @@ VARYING = (
     (r"\bcp\d+\b", "cp#"),
     (r"\d+(?:\.\d+)+(?:\+\w+)?", "#"),
     (r"\b\d+ jobs?\b", "# jobs"),
-    (r"([─━])+", r"\1"),
+    (r"─+", "─"),
+    (r"[━╸╌]+", "━"),
+    (r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]", "⠋"),
     (r"\s+", " "),
 )
 """What may differ from run to run, and what is compared in its place."""
@@ -68,13 +82,17 @@ class Step:
     Attributes:
         kind: ``console``, ``text`` or ``toml``.
         world: The name of its world.
-        command: Of a ``text`` block.
+        columns: The width of the terminal; 0 for none.
+        stop_at: What the terminal shows when Ctrl-C is pressed.
+        command: After the name of the world.
         first: The index of its first line in the page.
         lines: Of the block.
     """
 
     kind: str
     world: str
+    columns: int
+    stop_at: str
     command: str
     first: int
     lines: tuple[str, ...]
@@ -95,19 +113,27 @@ class Step:
 
     def run(self, shell: Shell) -> list[str]:
         """Run the commands, or write the tables; return what each command printed."""
+        if self.kind != "text":
+            shell.seen.clear()
+        if self.kind == "console" and self.command:
+            shell.run(self.command)
         if self.kind == "toml":
             pyproject = Path(shell.run("pwd")[1].strip()) / "pyproject.toml"
             document = with_tables(pyproject.read_text("utf-8"), "\n".join(self.lines))
             pyproject.write_text(document, "utf-8")
         outputs = []
         for command, shown in self.commands():
-            status, output = shell.run(command)
-            assert status == 0 or shown != [ELLIPSIS], f"{command}\n{output}"
-            for folder, name in shell.folders.items():
-                output = output.replace(str(folder), name)
-            for pattern, replacement in HIDDEN:
-                output = re.sub(pattern, replacement, output)
-            outputs.append(output)
+            key = (command, self.columns)
+            if self.kind != "text" or key not in shell.seen:
+                if self.columns:
+                    shell.watch(command, self.columns, self.stop_at)
+                else:
+                    status, output = shell.run(command)
+                    assert status == 0 or shown != [ELLIPSIS], f"{command}\n{output}"
+                    shell.seen[key] = [output]
+            seen = [*map(shell.hide, shell.seen[key])]
+            fitting = (it for it in reversed(seen) if matches(shown, it))
+            outputs.append(next(fitting, None) or most_like(shown, seen))
         return outputs
 
     def rewritten(self, outputs: Sequence[str]) -> list[str]:
@@ -128,12 +154,15 @@ class Shell:
 
     Attributes:
         folders: What is shown in place of folders of this machine.
+        seen: All that commands of ``text`` blocks showed, by command and columns.
     """
 
     def __init__(
         self, folder: Path, env: Mapping[str, str], folders: Mapping[Path, str]
     ) -> None:
         self.folders = folders
+        self.seen: dict[tuple[str, int], list[str]] = {}
+        self._env = env
         self._bash = subprocess.Popen(
             ["/bin/bash", "--norc", "--noprofile"],
             cwd=folder,
@@ -167,6 +196,25 @@ class Shell:
             lines.append(line)
         return int(line.split()[1]), "".join(lines).removesuffix("\n")
 
+    def watch(self, command: str, columns: int, stop_at: str) -> None:
+        """Run a command on a terminal, and see all that it shows."""
+        folder = Path(self.run("pwd")[1].strip())
+        seen, screen = terminal.watch(
+            command, folder, self._env, columns=columns, stop_at=stop_at
+        )
+        # A path stays one word, however long it is.
+        wrapped = [it for it in screen.too_long if " " in it.strip()]
+        assert not wrapped, "\n".join(("wrapped:", *wrapped))
+        self.seen[command, columns] = seen
+
+    def hide(self, output: str) -> str:
+        """Return an output without the places of this machine."""
+        for folder, name in self.folders.items():
+            output = output.replace(str(folder), name)
+        for pattern, replacement in HIDDEN:
+            output = re.sub(pattern, replacement, output)
+        return output
+
 
 def steps_of(text: str) -> list[Step]:
     """Return the blocks of a page that take part."""
@@ -175,10 +223,12 @@ def steps_of(text: str) -> list[Step]:
         if fence := FENCE.match(line):
             first = number + 1
             end = lines.index("```", first)
-            kind, world, command = fence.groups()
+            kind, world, columns, stop_at, command = fence.groups()
             step = Step(
                 kind=kind,
                 world=world,
+                columns=int(columns or 0),
+                stop_at=stop_at or "",
                 command=command or "",
                 first=first,
                 lines=tuple(lines[first:end]),
@@ -197,6 +247,19 @@ def matches(shown: Sequence[str], output: str) -> bool:
     )
     real = "".join(f"{line}\n" for line in _normal_lines(output.splitlines()))
     return re.fullmatch(pattern, real) is not None
+
+
+def most_like(shown: Sequence[str], outputs: Sequence[str]) -> str:
+    """Return the output that is most like what is shown."""
+    if len(outputs) == 1:
+        return outputs[0]
+    wanted = "\n".join(_normal_lines(shown))
+
+    def likeness(output: str) -> float:
+        lines = "\n".join(_normal_lines(output.splitlines()))
+        return SequenceMatcher(None, wanted, lines).ratio()
+
+    return max(outputs, key=likeness)
 
 
 def updated(shown: Sequence[str], real: list[str]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import failing
 from support.packages import (
     in_tree_backend,
     make_sdist,
@@ -14,6 +16,7 @@ from support.packages import (
     make_wheel,
 )
 from support.pair import Pair, publish
+from support.real import python_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -462,6 +465,115 @@ def faulty_source(project: Project, index: Index) -> None:
     """)
 
 
+def twice_edited(project: Project, index: Index) -> None:
+    """Build, and set variables of two stages."""
+    edited(project, index)
+    document = project.pyproject.read_text("utf-8")
+    native = 'outputs = ["cymem", "murmurhash"]\n'
+    project.pyproject.write_text(
+        document.replace(native, f'{native}env = {{ CXXFLAGS = "-O1" }}\n'), "utf-8"
+    )
+
+
+def slow(project: Project, index: Index) -> None:
+    """The first example, built, with a preshed whose compiler takes seconds."""
+    toys(project, index)
+    make_setuptools(index.folder, "84.2.1")
+    names = ("bloom", "counter", "map")
+    make_sdist(
+        *(index.folder, "preshed", "3.0.15"),
+        backend="setuptools.build_meta",
+        build_requires=["setuptools", "cython", "cymem", "murmurhash"],
+        settings={"compile": [f"src/preshed/{name}.c" for name in names]},
+        files={
+            "preshed/maps.py": "",
+            **{f"src/preshed/{name}.c": f"int {name};\n" for name in names},
+        },
+    )
+    compiler = project.folder / "cc"
+    compiler.write_text(
+        '#!/bin/sh\ncase " $* " in *" -c "*) sleep 2.5;; esac\nexec /usr/bin/cc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    with project.pyproject.open("a", encoding="utf-8") as file:
+        file.write(
+            f'\n[tool.nox-buildstages.package.preshed]\nenv = {{ CC = "{compiler}" }}\n'
+        )
+    project.nox("-s", "build-stages")
+
+
+def shared(project: Project, index: Index) -> None:
+    """The first example with a remote store, which a folder stands in for."""
+    toys(project, index)
+    bucket = project.folder.with_name("bucket-of-a-test")
+    document = project.pyproject.read_text("utf-8")
+    header = "[tool.nox-buildstages]\n"
+    project.pyproject.write_text(
+        document.replace(header, f'{header}remote-store = "{bucket}"\n'), "utf-8"
+    )
+
+
+def child_pipelines(project: Project, index: Index) -> None:
+    """The first example, locked, with the script for GitLab."""
+    toys(project, index)
+    shutil.copy(EXAMPLES / "gitlab/pipeline.py", project.folder)
+    project.nox("-s", "build-stages-lock")
+
+
+def existing(project: Project, index: Index) -> None:
+    """A project of its own, whose [project] table the page shows."""
+    project.write("")
+    make_wheel(index.folder, "torch", "2.13.0")
+    make_wheel(index.folder, "pip", "26.3")
+    make_setuptools(index.folder, "84.2.1")
+    make_wheel(index.folder, "preshed", "3.0.15")
+    make_sdist(index.folder, "preshed", "3.0.15", static=False)
+    for name, version, module in (
+        ("chumpy", "0.70", "pip"),
+        ("torch-scatter", "2.1.2", "torch"),
+    ):
+        make_sdist(
+            *(index.folder, name, version),
+            static=False,
+            files={
+                "pyproject.toml": in_tree_backend("asking"),
+                "asking.py": f"import {module}\nfrom tinybackend import *\n",
+            },
+        )
+
+
+def pythons(project: Project, index: Index) -> None:
+    """Two Pythons, and a numpy for each; the page shows the table."""
+    project.write("")
+    programs = Path(project.env["PATH"].partition(os.pathsep)[0])
+    for version in ("3.11", "3.12"):
+        (programs / f"python{version}").symlink_to(
+            python_of(version) / f"python{version}"
+        )
+    make_wheel(index.folder, "numpy", "2.4.6")
+    make_wheel(index.folder, "numpy", "2.5.5", requires_python=">=3.12")
+    make_wheel(index.folder, "cython", "3.3.1")
+    make_sdist(
+        *(index.folder, "fastdtw", "0.3.4"),
+        settings=COMPILED["settings"],
+        static=False,
+        files={**COMPILED["files"], "fastdtw/_fastdtw.py": ""},
+    )
+
+
+def two_jobs(project: Project, index: Index) -> None:
+    """The wheelhouses of two jobs with different versions of numpy."""
+    toys(project, index)
+    for numpy in ("2.3", "2.4"):
+        document = EXAMPLES.joinpath("first/pyproject.toml").read_text("utf-8")
+        top = 'match-runtime = ["numpy"]\n'
+        project.pyproject.write_text(
+            document.replace(top, f'{top}constraints = ["numpy=={numpy}.*"]\n')
+        )
+        project.nox("-s", "build-stages")
+        project.wheelhouse.rename(project.folder / f"artifacts/numpy-{numpy}")
+
+
 REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tutorial}
 """The worlds that build packages from PyPI."""
 
@@ -472,6 +584,12 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(undeclared, header, memory, meddling, wrong_pin, divided, runtime),
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
+        *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
+        *(failing.hints, failing.offline, failing.mirror, failing.lossy),
+        *(failing.no_version, failing.local_version, failing.broken_promise),
+        *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
+        *(failing.overlapping, failing.timeout, failing.unmet, failing.unlockable),
+        *(failing.unlike, failing.wrong_name, failing.no_gpu, failing.no_platform),
     )
 }
 """The worlds that build packages made for them."""

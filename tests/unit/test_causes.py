@@ -132,6 +132,7 @@ ninja: build stopped: subcommand failed.
 """
 SHOWN = [
     (GCC, "src/a.h:1:10: fatal error: cudnn.h: No such file or directory"),
+    ("<command-line>: fatal error: x.h: No such file", "<command-line>: fatal"),
     (CLANG, "src/a.cpp:1:10: fatal error: 'cudnn.h' file not found"),
     (NVCC, 'a.cu(12): error: identifier "undefined_x" is undefined'),
     (GFORTRAN, "Error: Invalid character in name at (1)"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from io import StringIO
 from typing import Any
@@ -16,6 +15,7 @@ from nox_buildstages.run.events import Event
 from nox_buildstages.run.screen import Board, Heartbeat, LiveLine, Screen, Stream
 from nox_buildstages.run.state import RunState, fold_events
 from nox_buildstages.text import fit_encoding
+from support.terminal import Terminal
 
 SECONDS = 0.01
 
@@ -34,35 +34,21 @@ def begun(step: Any, name: str = "", **facts: Any) -> Event:  # noqa: ANN401
     )
 
 
-def shown(written: str) -> str:
-    """Return what a terminal's last line shows."""
-    cells: list[str] = []
-    for text in written.rpartition("\n")[2].split("\r"):
-        cells[: len(text)] = text
-    return "".join(cells).rstrip()
-
-
 def board(stream: StringIO, *, columns: int = 80, colour: bool = False) -> Board:
     """Return a board on a stream."""
     return Board(stream=stream, size=lambda: (columns, 24), colour=colour)
 
 
 def screen_of(text: str) -> list[str]:
-    """Return the lines that a terminal shows of a text with the codes of a board."""
-    lines, column = [""], 0
-    for part in re.split(r"(\x1b\[\d+A\x1b\[J|[\r\n])", text):
-        if part == "\n":
-            lines.append("")
-            column = 0
-        elif part == "\r":
-            column = 0
-        elif code := re.fullmatch(r"\x1b\[(\d+)A\x1b\[J", part):
-            top = len(lines) - 1 - int(code[1])
-            lines = [*lines[:top], lines[top][:column]]
-        else:
-            lines[-1] = lines[-1][:column] + part
-            column += len(part)
-    return lines
+    """Return the lines that a terminal shows of a text."""
+    terminal = Terminal()
+    terminal.write(text)
+    return [line.rstrip() for line in terminal.lines]
+
+
+def shown(written: str) -> str:
+    """Return what a terminal's last line shows."""
+    return screen_of(written)[-1]
 
 
 def test_a_live_line_is_written_over() -> None:

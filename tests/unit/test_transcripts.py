@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from support.transcripts import matches, steps_of, updated, with_tables
+from support.terminal import Terminal
+from support.transcripts import (
+    matches,
+    most_like,
+    steps_of,
+    updated,
+    with_tables,
+)
 
 OUTPUT = """\
 nox > Running session build-stages
@@ -67,6 +74,30 @@ def test_steps_of_a_page() -> None:
     assert third.commands() == [("cd a", ["…"]), ("ls", ["…"])]
     lines = page.splitlines()
     assert tuple(lines[second.first : second.first + 1]) == second.lines
+
+
+def test_steps_on_a_terminal() -> None:
+    """With its width, what is shown when Ctrl-C is pressed, and what comes before."""
+    page = (
+        "```text toy 80 ^C 1/3 files $ nox -s x\nstopped\n```\n"
+        "```console toy $ rm -r x\n$ ls\n```\n"
+    )
+    stopped, removed = steps_of(page)
+    assert (stopped.columns, stopped.stop_at) == (80, "1/3 files")
+    assert stopped.commands() == [("nox -s x", ["…", "stopped", "…"])]
+    assert (removed.command, removed.commands()) == ("rm -r x", [("ls", [])])
+    outputs = ["a\nmaking kern\n", "a\nmade kern\n", "b\n"]
+    assert most_like(["made kerns"], outputs) == outputs[1]
+
+
+def test_a_terminal_shows_what_is_left() -> None:
+    """Codes that erase and colours are obeyed, and lines that would wrap are noted."""
+    terminal = Terminal(columns=10)
+    terminal.write("one\r\ntwo\n\x1b[2A\x1b[Jthree\n\x1b[1mfour\x1b[0m\rF\n")
+    assert str(terminal) == "three\nFour\n"
+    assert terminal.too_long == []
+    terminal.write("more than ten")
+    assert terminal.too_long == ["more than ten"]
 
 
 def test_tables_replace_their_namesakes() -> None:

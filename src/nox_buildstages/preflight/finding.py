@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from nox_buildstages.text import wrap_line
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -72,12 +72,6 @@ def format_findings(
 
 
 def _wrap(line: str, width: int | None) -> list[str]:
-    if width is None or len(line) <= width:
+    if width is None or not line:
         return [line] if line else []
-    return textwrap.wrap(
-        line,
-        width,
-        subsequent_indent="     ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrap_line(line, width, indent="     ")

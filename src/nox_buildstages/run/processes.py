@@ -87,6 +87,7 @@ def begin_run(wheelhouse: Path) -> Run:
         journal=journal,
         colour=has_colour(os.environ, is_terminal=is_terminal),
         columns=int(columns or _COLUMNS),
+        is_terminal=is_terminal,
         is_verbose=logging.getLogger().isEnabledFor(_OUTPUT),
         screen=_open_screen(journal if is_worker else None),
         is_parallel=is_worker,

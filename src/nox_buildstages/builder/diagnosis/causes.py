@@ -41,7 +41,8 @@ _ERROR = re.compile(
     rf"""
     {_PLACE}\ (?:(?:fatal|catastrophic|internal\ compiler)\ )?(?i:error)\b.*?:\s
     | \S+\.(?:go|proto|thrift|capnp|fbs):\d+:\d+:\ (?!warning)
-    | [\w./+~-]+:\ (?:(?:fatal|internal\ compiler)\ )?(?:error|fatal|ERROR):\ \S
+    | (?:[\w./+~-]+|<[\w-]+>):\ (?:(?:fatal|internal\ compiler)\ )?
+      (?:error|fatal|ERROR):\ \S
     | (?:nvcc|ptxas|nvlink|cicc|fatbinary|cudafe\+\+)\ (?:fatal|error)\s*:
     | .*(?:undefined\ reference\ to|multiple\ definition\ of)\b
     | .*(?:cannot\ find\ -l|relocation\ R_\w+\ against|file\ not\ recognized)
