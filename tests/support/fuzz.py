@@ -19,6 +19,7 @@ import zipfile
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tomli_w
@@ -90,8 +91,9 @@ from support.packages import make_sdist, make_wheel
 from support.targets import interpreter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from random import Random
 
 Read: TypeAlias = "Callable[[bytes, Path], object]"
 """Reads an input, with a scratch folder of its own."""
@@ -137,6 +139,9 @@ LIKELY = (
     *("https://u:p@[::1/x", "https://u:p@h:99999/x", "9" * 5000),
 )
 """Strings that the table gives a meaning in one place or another."""
+
+ALL_LIKELY: tuple[Any, ...] = ([*LIKELY], {it: it for it in LIKELY})
+"""All of them at once: readers say what is wrong with each."""
 
 KEYS = (
     *(
@@ -338,6 +343,45 @@ def inputs(kind: Kind) -> st.SearchStrategy[bytes]:
     made = {"wheel": [wheel_files()] * 3, "sdist": [tar_files(), tar_files()]}
     made["sdist"].append(wheel_files())  # as a zip file
     return st.one_of(*changed, *made.get(kind.name, []))
+
+
+def swept(kind: Kind, chance: Random) -> Iterator[bytes]:
+    """Yield inputs in each of which one value is another, in a random order.
+
+    The first have all likely strings in one place.
+    """
+    if kind.format not in ("toml", "json"):
+        return
+    is_toml = kind.format == "toml"
+    documents = [parse_toml(it) if is_toml else json.loads(it) for it in kind.seeds]
+    places = [
+        (number, *place)
+        for number, document in enumerate(documents)
+        for place in _places(document)
+    ]
+    chance.shuffle(places)
+    single = [
+        *product(places, (*LIKELY, *STRANGE, *(_ONLY_TOML if is_toml else _ONLY_JSON)))
+    ]
+    chance.shuffle(single)
+    for (number, *place), value in (*product(places, ALL_LIKELY), *single):
+        document = holder = deepcopy(documents[number])
+        for key in place[:-1]:
+            holder = holder[key]
+        holder[place[-1]] = value
+        if is_toml:
+            yield tomli_w.dumps(document).encode("utf-8", "surrogatepass")
+        else:
+            yield json.dumps(document).encode()
+
+
+def _places(holder: Any) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401 - JSON or TOML
+    """Yield the keys that lead to each value of a document."""
+    keys = [*holder] if isinstance(holder, dict) else [*range(len(holder))]
+    for key in keys:
+        yield (key,)
+        if isinstance(holder[key], (dict, list)):
+            yield from ((key, *it) for it in _places(holder[key]))
 
 
 # Readers -----------------------------------------------------------------------------

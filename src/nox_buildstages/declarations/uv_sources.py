@@ -69,8 +69,8 @@ def find_conflict(
             for item in conflict
             for kind in chosen
             if item.get(kind) is not None
-            and canonicalize_name(item[kind]) in chosen[kind]
-            and canonicalize_name(item.get("package") or own) == own
+            and canonicalize_name(str(item[kind])) in chosen[kind]
+            and canonicalize_name(str(item.get("package") or own)) == own
         ]
         if len(found) > 1:
             return found

@@ -60,11 +60,9 @@ def get_table(document: Mapping[str, Any], *steps: str) -> Mapping[str, Any]:
 
 def _list_folders(root: Path, patterns: object) -> list[Path]:
     """Return the folders with a pyproject.toml that patterns match."""
-    wanted = patterns if isinstance(patterns, list) else []
-    return [
-        path
-        for pattern in wanted
-        if isinstance(pattern, str) and pattern
-        for path in sorted(root.glob(pattern.rstrip("/")))
-        if path.joinpath("pyproject.toml").is_file()
-    ]
+    found = []
+    for pattern in patterns if isinstance(patterns, list) else []:
+        if isinstance(pattern, str) and pattern:
+            with suppress(NotImplementedError, OSError, ValueError):  # uv says why
+                found += sorted(root.glob(pattern.rstrip("/")))
+    return [it for it in found if it.joinpath("pyproject.toml").is_file()]

@@ -493,6 +493,8 @@ class Store(Value, kw_only=False):
 
         The tree of a failed build is kept, and that of a running one is in use.
         """
+        for prefix in (_NEW, ""):  # it may have been killed while storing the wheel
+            files.remove_orphans(self.wheel_folder(key), prefix)
         for builds in filter(None, (self.folder / "builds", self._named_builds)):
             build_dir = BuildDirectory(builds / key)
             if build_dir.folder.exists() and not build_dir.failure.exists():
@@ -531,8 +533,10 @@ def _move_folder(folder: Path, target: Path) -> None:
     """Move a folder to a place; if the place has the same wheel, replace its files."""
     if target.is_dir():
         for path in folder.iterdir():
-            files.remove_tree(target / path.name)
-            path.replace(target / path.name)
+            place = target / path.name
+            if place.is_dir():  # something else is there
+                files.remove_tree(place)
+            path.replace(place)
     else:
         folder.replace(target)
 
