@@ -563,6 +563,9 @@ class _Adapter(Value):
             return None
         folders = [str(Path(session.invoked_from, it)) for it in options.folders]
         options = replace(options, folders=tuple(folders))
+        if options.statement:
+            path = Path(session.invoked_from, options.statement)
+            options = replace(options, statement=str(path))
         skip_reason: str | None
         # The body is imported only now: `nox --list` needs none of its imports.
         module, _, function = declared.body.partition(":")

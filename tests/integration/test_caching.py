@@ -136,7 +136,7 @@ class Yard:
         place.joinpath("source").mkdir(parents=True, exist_ok=True)
         place.joinpath("source/module.c").write_text(MODULE)
         if not self.sandbox.may_move and self.maps:
-            declared = caching.map_paths(self.tools, declared, place)
+            declared = caching.map_paths(self.tools, declared, place, None)
         return Site(self.sandbox.show(place), declared)
 
     def use_cache(

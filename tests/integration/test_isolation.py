@@ -23,7 +23,7 @@ from nox_buildstages.errors import (
     BuildStagesError,
 )
 from nox_buildstages.model import Stage
-from nox_buildstages.store.build_dir import HERE
+from nox_buildstages.store.build_dir import ENVIRONMENT_HERE, HERE
 from nox_buildstages.system.process import Command, Completed, run
 from nox_buildstages.value import replace
 from support.namespaces import (
@@ -235,6 +235,33 @@ def test_a_folder_is_found_at_another_path(
     ]
     assert looked(sandbox, tmp_path, folder)[0] == f"{tmp_path} {HERE}/x {HERE}"
     assert not HERE.exists()
+
+
+@needs_namespaces
+@pytest.mark.parametrize("rules", [None, ("r/",)])
+def test_an_environment_is_found_at_another_path(
+    folder: Path, tmp_path: Path, rules: tuple[str, ...] | None
+) -> None:
+    """Also in arguments and variables, and what a build may write there it can."""
+    environment, longer = tmp_path / "stage-a", tmp_path / "stage-ab"
+    for it in (environment / "bytecode", longer):
+        it.mkdir(parents=True)
+    sandbox = OFF.show(folder, environment)
+    if rules:
+        writable = (f"w{folder}", f"w{environment}/bytecode")
+        sandbox = sandbox.restrict((*rules, *writable))
+    assert looked(sandbox, folder, environment) == [
+        f"{HERE} {ENVIRONMENT_HERE}/x {ENVIRONMENT_HERE}",
+        "bytecode",
+    ]
+    assert (
+        sandbox.translate(f"{environment}:{longer}") == f"{ENVIRONMENT_HERE}:{longer}"
+    )
+    touch = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
+    assert run(sandbox.wrap(python(touch, environment / "bytecode/x"))).returncode == 0
+    assert (environment / "bytecode/x").exists()
+    refused = run(sandbox.wrap(python(touch, environment / "x"))).stderr
+    assert ("Read-only file system" in refused) == bool(rules)
 
 
 UPWARDS = """

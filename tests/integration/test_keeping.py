@@ -215,7 +215,9 @@ def test_where_namespaces_are_allowed_daemons_die_with_their_supervisor(
     """At once, and though nothing in their environment names the build."""
     argv = (sys.executable, "-I", "-S", "-c", f"{DAEMON}\ntime.sleep(600)")
     command = Command(argv=argv, cwd=tmp_path, env={})
-    sandboxed = Sandbox(network="on", moved=tmp_path).wrap(command, is_together=True)
+    sandboxed = Sandbox(network="on", moved=((tmp_path, HERE),)).wrap(
+        command, is_together=True
+    )
     kept = SUPERVISOR.around(sandboxed)
     with subprocess.Popen(kept.argv, cwd=tmp_path, stdin=subprocess.PIPE) as supervisor:
         until("the daemon", (tmp_path / "daemon").exists)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.store.build_dir import ENVIRONMENT_HERE
+from support.namespaces import has_namespaces
 from support.packages import make_sdist, make_tree, make_wheel, read_from_wheel
 from support.pair import declare, recipe
 from support.sessions import run_session
@@ -52,13 +54,14 @@ def test_a_stage_builds_with_what_its_environment_contains(
     assert "stage only: CUDA_HOME has no effect on builds, because" in said
     (wheel,) = project.wheelhouse.glob("op-*.whl")
     seen = json.loads(read_from_wheel(wheel, "op/env.json"))
-    location = project.folder / ".nox/build-stage-only"
+    made = project.folder / ".nox/build-stage-only"
+    location = ENVIRONMENT_HERE if has_namespaces else made
     tree = location / "cuda-toolkit"
     assert {seen[it] for it in VARIABLES[:3]} == {str(tree)}
     assert seen["CUDACXX"] == f"{tree}/bin/nvcc"
     assert seen["PATH"].startswith(f"{location}/bin:")
     assert f":{tree}/bin:" in seen["PATH"]
-    assert tree.joinpath("lib64/libcudart.so").exists()
+    assert made.joinpath("cuda-toolkit/lib64/libcudart.so").exists()
     assert (seen["X"], seen["OUTER"]) == (f"{location}/share {{env}}", "{env}")
     record = json.loads(read_from_wheel(wheel, "op/record.json"))
     assert record["config-settings"] == {

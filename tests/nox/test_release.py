@@ -59,7 +59,7 @@ TENSORLIB = "tensorlib-1.0-py3-none-any.whl"
 PAIR = Pair(
     top={"constraints": ["tensorlib<2"]},
     final={"requirements": ["models"], "imports": ["models"]},
-    first={"env": {"ARCH": "9.0", "HUB_TOKEN": "hunter2"}},
+    first={"env": {"ARCH": "9.0", "HUB_TOKEN": "hunter2"}, "pass-env": ["NAME"]},
 )
 
 
@@ -487,3 +487,42 @@ def test_files_of_a_failed_release_are_removed_later(
     assert released.project.wheels() == [KERNELS, MODELS]
     argv = ("sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS")
     assert not run(*argv, env=released.project.env, cwd=released.house)
+
+
+# Rebuilt from a statement ---------------------------------------------------------
+
+
+def check(path: Path) -> tuple[str, ...]:
+    return ("--", "--check", str(path))
+
+
+@pytest.mark.slow
+def test_a_release_is_rebuilt_and_equal(released: Released) -> None:
+    """The second stage has the first one's wheel; nothing is released or stored."""
+    project = released.project
+    shutil.copy(released.house / "provenance.jsonl", project.folder / "given.jsonl")
+    shutil.rmtree(released.house)
+    before = sorted(project.store.glob("wheels/**/*"))
+    said = project.nox(*RELEASE, *check(project.folder / "given.jsonl")).output
+    for name, wheel in (("kernels", KERNELS), ("models", MODELS)):
+        assert f"building {name} 1.0 again" in said
+        assert f"equal: {wheel} (sha256:" in said
+    assert "2 wheels are equal to what given.jsonl says" in said
+    assert "Session build-stages skipped: --check installs nothing" in said
+    assert not list(released.house.glob("*.whl"))
+    assert sorted(project.store.glob("wheels/**/*")) == before
+
+
+def test_a_statement_with_other_inputs_names_them(released: Released) -> None:
+    """Before anything is built; so are variables that the build had, and aren't set."""
+    project = released.project
+    path = project.folder / "given.jsonl"
+    text = released.house.joinpath("provenance.jsonl").read_text("utf-8")
+    path.write_text(text.replace('"ARCH": "9.0"', '"ARCH": "8.0"'))
+    said = refused(project, "-s", "build-stage-first", *check(path))
+    assert f"{KERNELS}: not equal: the inputs differ, so nothing is rebuilt" in said
+    assert "  env ARCH '8.0' → '9.0'" in said
+    path.write_text(text.replace('"pass-env": {}', '"pass-env": {"NAME": ""}'))
+    said = refused(project, "-s", "build-stage-first", *check(path))
+    assert "that the build had aren't set: NAME" in said
+    assert "  export NAME=…" in said

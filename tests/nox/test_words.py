@@ -111,7 +111,7 @@ def test_words_for_the_locks(project: Project, index: Index) -> None:
     project.prepare("build-stages-lock")
     make_wheel(index.folder, "tensorlib", "3.0")
     said = refused(project, "-s", "build-stages", "--", "--check")
-    assert "--check is for build-stages-lock" in said
+    assert "nox -s build-stages-lock -- --check" in said
     done = project.nox("-s", "build-stage-second", "--", "--upgrade")
     assert done.output.count("wrote to") == 1
     assert versions(project, "final")["tensorlib"] == "3.0"

@@ -16,11 +16,14 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.builder.stage import OutputResult
+from nox_buildstages.commands.release import statements as reading
 from nox_buildstages.commands.release.provenance import (
+    STATEMENT,
     build_statement,
     format_statements,
 )
 from nox_buildstages.commands.release.repair import Repair
+from nox_buildstages.errors import UsageError
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
@@ -235,3 +238,160 @@ def test_a_repair_is_listed_with_the_original_wheel() -> None:
         {"name": "logs/some-package.log", "digest": {"sha256": LOG}},
         {"name": "x-linux.whl", "digest": {"sha256": TORCH}},
     ]
+
+
+# Read again ------------------------------------------------------------------------
+
+
+def read(
+    tmp_path: Path, found: dict[str, Any], indent: int | None = None
+) -> reading.Statement:
+    path = tmp_path / "provenance.jsonl"
+    path.write_text(json.dumps(json.loads(format_statements([found])), indent=indent))
+    (statement,) = reading.read_statements(path)
+    return statement
+
+
+UNKNOWN = "something that the statement doesn't have, such as the stage's code"
+
+
+@pytest.mark.parametrize(
+    ("source", "identity"),
+    [
+        (ARCHIVE, f"sha256:{SHA}"),
+        (
+            ArchiveSource(location="vendor/a.zip", sha256=SHA, subdirectory="py"),
+            f"sha256:{SHA}#py",
+        ),
+        (GitSource(url=REPO, commit=COMMIT, subdirectory="a"), f"git:{COMMIT}#a"),
+        (DirectorySource(path="vendor/a"), f"tree:sha256:{SHA}"),
+        (DirectorySource(path="a", subdirectory="py"), f"tree:sha256:{SHA}#py"),
+    ],
+)
+def test_a_statement_is_read_as_its_recipe(
+    tmp_path: Path, source: Source, identity: str
+) -> None:
+    """Whatever the source is, on one line or on several."""
+    patch = AppliedPatch(sha256=PATCH, name="a.patch")
+    wheel = result(source, identity, patches=(patch,), machine={"cc": "gcc 12"})
+    for indent in (None, 2):
+        found = read(tmp_path, statement(wheel), indent=indent)
+        assert found.built == (wheel.wheel.path.name, SHA)
+        assert found.find_differences(wheel.wheel.recipe) == ()
+        # By its parts alone, without the key:
+        found = replace(found, key="")
+        assert found.find_differences(wheel.wheel.recipe) == (UNKNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"env": {"ARCHS": "10.0"}}, ["env ARCHS '9.0' → '10.0'"]),
+        ({"tools": {"nvcc": "13.1"}}, ["tool nvcc '13.0' → '13.1'"]),
+        ({"machine": {"cc": "gcc 13"}}, []),
+        ({"network": True}, ["network off → on"]),
+        ({"open_files": True}, ["sandbox on → off"]),
+        ({"passed": {"TOKEN": "x"}}, ["env TOKEN unset → set"]),
+        (
+            {"config_settings": {"--plain": "x"}},
+            ["config setting --listed ('y', 'z') → unset"],
+        ),
+        (
+            {"environment": {"flash-attn": Ingredient(version="2.8.3", sha256=FLASH)}},
+            ["torch was removed from the environment"],
+        ),
+    ],
+)
+def test_the_inputs_that_differ_are_named(
+    tmp_path: Path, changed: dict[str, Any], expected: list[str]
+) -> None:
+    """A wheel whose build started no compiler is the same with any compiler."""
+    found = read(tmp_path, statement(result(ARCHIVE)))
+    recipe = replace(result(ARCHIVE).wheel.recipe, **changed)
+    assert list(found.find_differences(recipe)) == expected
+
+
+def test_a_passed_value_is_compared_by_the_key(tmp_path: Path) -> None:
+    """The statement doesn't have the value, and another store has another salt."""
+    here = result(ARCHIVE, passed={"TOKEN": "hmac:1"}, passed_digest="a")
+    found = read(tmp_path, statement(here))
+    recipe = replace(here.wheel.recipe, passed={"TOKEN": "hmac:2"})
+    assert found.find_differences(recipe) == ()
+    (line,) = found.find_differences(replace(recipe, passed_digest="b"))
+    assert line == "a value that the statement doesn't have, such as of TOKEN"
+
+
+def test_a_changed_wheel_is_compared_as_it_was_built(tmp_path: Path) -> None:
+    """A repair lists the original wheel."""
+    original = replace(result(ARCHIVE).wheel, path=Path("x-1.0-py3-none-any.whl"))
+    repair = Repair(
+        wheel=result(ARCHIVE).wheel,
+        original=replace(original, sha256=TORCH),
+        tools={},
+        bundled=(),
+        external=(),
+    )
+    found = read(tmp_path, statement(result(ARCHIVE), repair))
+    assert found.is_changed
+    assert found.built == ("x-1.0-py3-none-any.whl", TORCH)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("_type", "x", f"_type: expected {STATEMENT}, found 'x'"),
+        ("payload", "x", "is in a signed envelope"),
+        ("subject", [], "subject: expected one wheel, found 0"),
+        (
+            "subject.0.name",
+            "../a-1.0-py3-none-any.whl",
+            "subject[0].name: Invalid",
+        ),
+        ("subject.0.digest.sha256", "../x", "subject[0].digest.sha256: isn't a sha256"),
+        (
+            "predicate.buildDefinition.buildType",
+            "make",
+            "predicate.buildDefinition.buildType: expected pkg:pypi/nox-buildstages",
+        ),
+        (
+            "predicate.buildDefinition.externalParameters.env",
+            {"A": 1},
+            "predicate.buildDefinition.externalParameters.env.A: expected a string",
+        ),
+        (
+            "predicate.buildDefinition.resolvedDependencies",
+            [],
+            "has no source",
+        ),
+    ],
+)
+def test_a_statement_that_cannot_be_used_is_an_error(
+    tmp_path: Path, place: str, value: object, message: str
+) -> None:
+    """It names the place."""
+    found = inner = json.loads(format_statements([statement(result(ARCHIVE))]))
+    *steps, last = place.split(".")
+    for step in steps:
+        inner = inner[int(step) if step.isdigit() else step]
+    inner[last] = value
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(found))
+    with pytest.raises(UsageError) as caught:
+        reading.read_statements(path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "it is empty"), ("{", "is not JSON"), ("[]", "expected a table")],
+)
+def test_a_file_without_a_statement_is_an_error(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    """So is a missing file."""
+    path = tmp_path / "s.json"
+    with pytest.raises(UsageError, match="No such file"):
+        reading.read_statements(path)
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        reading.read_statements(path)

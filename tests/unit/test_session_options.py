@@ -21,7 +21,7 @@ OUTPUTS = ("flash-attn", "some-package")
     [
         ("", Options()),
         ("--locked", Options(locked=True)),
-        ("--check --locked", Options(check=True, locked=True)),
+        ("--check a.json --locked", Options(statement="a.json", locked=True)),
         ("--locked --locked", Options(locked=True)),
         ("--upgrade-package Some.Thing", Options(upgrade_packages=("some-thing",))),
         ("--upgrade-package=numpy", Options(upgrade_packages=("numpy",))),
@@ -257,7 +257,7 @@ def test_a_value_that_is_missing_is_asked_for(words: str) -> None:
     assert error.hint == "write --upgrade-package NAME"
 
 
-@pytest.mark.parametrize("words", ["--locked=yes", "--check=1", "--upgrade=numpy"])
+@pytest.mark.parametrize("words", ["--locked=yes", "--vendor=1", "--upgrade=numpy"])
 def test_a_value_that_is_too_much_is_refused(words: str) -> None:
     """A flag takes no value, and none is dropped in silence."""
     assert words.partition("=")[0] in refusal(words).problem
@@ -278,12 +278,22 @@ def test_only_outputs_can_be_rebuilt() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["--check --upgrade", "--locked --upgrade", "--upgrade-package a --locked"],
+    ["--locked --upgrade", "--upgrade-package a --locked"],
 )
 def test_words_that_contradict_each_other_are_refused(words: str) -> None:
     """Lock files can't be left alone and made anew."""
     with pytest.raises(UsageError, match="choose one of them"):
         parse_options(words.split(), outputs=OUTPUTS)
+
+
+def test_a_word_that_a_check_of_a_statement_ignores_is_refused() -> None:
+    """A check writes no release; and the lock session has a word of that name."""
+    error = refusal("--check a.json --upgrade --vendor")
+    assert error.problem.endswith("only compares, without --upgrade and --vendor")
+    lock = "build-stages-lock"
+    assert parse_options(["--check"], outputs=(), session=lock).check
+    hint = "write --check STATEMENT; to check the lock files, run:\n"
+    assert refusal("--check").hint == f"{hint}  nox -s {lock} -- --check"
 
 
 def test_a_word_that_is_only_as_long_as_a_known_one_is_no_near_miss() -> None:

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from nox_buildstages.builder.context import SESSION
-from nox_buildstages.builder.stage import available_results, provide_stage
+from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
+from nox_buildstages.builder.stage import (
+    available_results,
+    find_results,
+    provide_stage,
+)
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.environments.cuda import add_cuda
 from nox_buildstages.errors import UsageError
 from nox_buildstages.value import Record, Value, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
-    from nox_buildstages.builder.stage import BuildOrder
+    from nox_buildstages.builder.stage import BuildOrder, OutputResult
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.model import Stage
 
@@ -106,3 +112,27 @@ class Build(Record):
             path = variables["PATH"]
         path = os.pathsep.join((str(self.environment.bin), path))
         return {**variables, "PATH": path, "VIRTUAL_ENV": str(location)}
+
+
+def call_function(
+    function: Callable[[Build], object], build: Build
+) -> tuple[OutputResult, ...]:
+    """Call the function of a stage in Python, and return the results of its builds.
+
+    Raises:
+        UsageError: The function returns, and the store lacks a wheel.
+    """
+    context, stage = build.context, build.stage
+    if stage.code and build.environment.may_run():  # it may need the environment
+        with occupy_environment(context.tools, build.environment):
+            prepare_environment(context, stage, build.environment)
+    function(build)
+    found = {it.output.name for it in available_results(context, stage)}
+    missing = [it.name for it in stage.outputs if it.name not in found]
+    if missing:
+        raise UsageError(
+            subject=f"stage {stage.name}",
+            problem=f"its function ended without building {', '.join(missing)}",
+            hint="call build() in it whatever happens, or build(OUTPUT) for each",
+        )
+    return find_results(context, stage)

@@ -128,6 +128,14 @@ class Job(Value):
         return location / PRIVATE_FOLDER if private else location
 
     @property
+    def moved_environment(self) -> Path | None:
+        """The environment that builds see at the same path; not of an editable wheel.
+
+        Such a wheel may refer to the environment later.
+        """
+        return None if self.stage.name == PROJECT else self.location
+
+    @property
     def is_partial(self) -> bool:
         """Whether the build can resume in the tree of an interrupted build."""
         return self.build_dir.partial_build(self.location) is not None
@@ -162,7 +170,7 @@ class Job(Value):
             read=(*own, *read),
             write=write,
         )
-        return self.sandbox.show(folder).restrict(rules)
+        return self.sandbox.show(folder, self.moved_environment).restrict(rules)
 
     @property
     def history(self) -> History:
@@ -278,7 +286,9 @@ class Job(Value):
         """Return the declared variables for a build in a folder."""
         if self.sandbox.may_move:
             return self.variables
-        return map_paths(self.context.tools, self.variables, folder)
+        return map_paths(
+            self.context.tools, self.variables, folder, self.moved_environment
+        )
 
     def _situation(self, step: Step) -> Situation:
         """Return what hints about a failure take into account."""
@@ -446,12 +456,11 @@ class Job(Value):
             except BackendError as error:
                 if not error.refused:
                     raise
-                path = os.path.relpath(error.refused, environment.location)
                 raise ChangedEnvironmentError(
                     output=output,
                     stage=stage,
-                    owners=find_owners(environment, [path]),
-                    details=[f"refused to write {path}"],
+                    owners=find_owners(environment, [error.refused]),
+                    details=[f"refused to write {error.refused}"],
                     log=self.log,
                     hint=private_hint(stage),
                 ) from error

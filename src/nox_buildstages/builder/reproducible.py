@@ -22,7 +22,10 @@ from nox_buildstages.value import replace
 from nox_buildstages.wheels.compare import compare_wheels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from packaging.utils import NormalizedName
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.jobs.slots import JobSlot
@@ -35,35 +38,30 @@ def check_reproducible(
 ) -> None:
     """Build the outputs of a stage again, and compare the wheels with the store's.
 
-    Each build runs at the path of the first build, without a compiler cache. The store
-    doesn't change. Different wheels are kept in a folder of the environment.
-
     Raises:
         BuildStagesError: A wheel differs.
         BuildStagesError: Nox must not run anything.
         BuildError: A build failed.
     """
-    outputs, tools = context.locks[stage.name].outputs, context.tools
-    with occupy_environment(tools, environment):
-        prepare_environment(context, stage, environment)
-        if not environment.may_run():
-            raise not_run(stage.name, *(output.name for output in outputs))
-        remove_tree(environment.location / SECOND_BUILD_FOLDER)
-        context = replace(context, logs=tools.store.folder / "logs")
-        with tools.job_pool.take_slot() as slot:
-            jobs = (
-                Job(
-                    context=context, stage=stage, output=output, environment=environment
-                )
-                for output in outputs
+    wheels = {
+        output.name: context.get_wheel(stage.name, output.name)
+        for output in context.locks[stage.name].outputs
+    }
+    expected = {name: (it.path.name, it.sha256) for name, it in wheels.items()}
+    found = []
+    for name, second in build_again(context, stage, environment, expected):
+        wheel = wheels[name]
+        if second is None:
+            context.tools.run.report(
+                f"reproducible: {wheel.path.name} (sha256:{wheel.sha256})"
             )
-            found = tuple(filter(None, (_compare(job, slot) for job in jobs)))
+        else:
+            found.append((wheel.path, second))
     if found:
         details = []
         for first, second in found:
             details.append(f"{first.name} differs when it is built again:")
-            details += [f"  {line}" for line in compare_wheels(first, second)]
-            details += [f"  first:  {first}", f"  second: {second}"]
+            details += list_differences(first, second)
         paths = " ".join(quote(str(path)) for path in found[0])
         raise BuildStagesError(
             subject=f"stage {stage.name}",
@@ -73,11 +71,52 @@ def check_reproducible(
         )
 
 
-def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
-    """Build an output again; return both wheels if they differ."""
+def list_differences(first: Path, second: Path) -> list[str]:
+    """Return lines about the differences of two wheels, with their paths."""
+    lines = [*compare_wheels(first, second), f"first:  {first}", f"second: {second}"]
+    return [f"  {line}" for line in lines]
+
+
+def build_again(
+    context: BuildContext,
+    stage: Stage,
+    environment: Environment,
+    expected: Mapping[NormalizedName, tuple[str, str]],
+) -> Iterator[tuple[NormalizedName, Path | None]]:
+    """Build outputs of a stage again, and compare the wheels with what is expected.
+
+    Each build runs at the path of the first build, without a compiler cache. The store
+    doesn't change. ``expected`` has the file name and the sha256 of each wheel. Yield
+    the name of each output, with the wheel if it is another one: it is kept in a folder
+    of the environment.
+
+    Raises:
+        BuildStagesError: Nox must not run anything.
+        BuildError: A build failed.
+    """
+    tools = context.tools
+    with occupy_environment(tools, environment):
+        prepare_environment(context, stage, environment)
+        if not environment.may_run():
+            raise not_run(stage.name, *expected)
+        remove_tree(environment.location / SECOND_BUILD_FOLDER)
+        context = replace(context, logs=tools.store.folder / "logs")
+        with tools.job_pool.take_slot() as slot:
+            for output in context.locks[stage.name].outputs:
+                if output.name in expected:
+                    job = Job(
+                        context=context,
+                        stage=stage,
+                        output=output,
+                        environment=environment,
+                    )
+                    yield output.name, _compare(job, slot, *expected[output.name])
+
+
+def _compare(job: Job, slot: JobSlot, name: str, sha256: str) -> Path | None:
+    """Build an output again; return the wheel if it has another name or hash."""
     tools, recipe = job.context.tools, job.recipe
     with tools.store.hold_lock(recipe.key):
-        first = job.context.get_wheel(job.stage.name, job.output.name)
         tools.run.report(f"building {recipe.name} {recipe.version} again{job.log_note}")
         job.build_dir.clear()
         with tools.store.open_build_dir(job.build_dir) as build_dir:
@@ -86,14 +125,9 @@ def _compare(job: Job, slot: JobSlot) -> tuple[Path, Path] | None:
             with job.take_jobs(slot, request) as jobs:
                 begin_log(job, jobs, Attempt(is_resumed=False), resumes=False)
                 built = build_wheel(job, jobs, build_dir, tree, is_fresh=True)
-            second = built[0].path
-            name = second.name
-            is_same = sha256_of(second) == first.sha256 and name == first.path.name
-            if not is_same:
-                folder = job.environment.location / SECOND_BUILD_FOLDER
-                folder.mkdir(exist_ok=True)
-                second = shutil.copyfile(second, folder / name)
-    if is_same:
-        tools.run.report(f"reproducible: {name} (sha256:{first.sha256})")
-        return None
-    return first.path, second
+            wheel = built[0].path
+            if (wheel.name, sha256_of(wheel)) == (name, sha256):
+                return None
+            folder = job.environment.location / SECOND_BUILD_FOLDER
+            folder.mkdir(exist_ok=True)
+            return shutil.copyfile(wheel, folder / wheel.name)

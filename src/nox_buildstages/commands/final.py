@@ -57,6 +57,8 @@ def run_final(workspace: Workspace) -> str | None:
             can't be imported.
     """
     project, tools, options = workspace.project, workspace.tools, workspace.options
+    if options.statement:
+        return "--check installs nothing"
     final, house = project.final, workspace.wheelhouse
     environment = workspace.environment
     context = workspace.context(workspace.ensure_locks()[0])

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nox_buildstages.builder.build import Build
+from nox_buildstages.builder.build import Build, call_function
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import (
     BuildOrder,
     available_results,
-    find_results,
     provide_stage,
 )
-from nox_buildstages.errors import BuildError, UsageError
+from nox_buildstages.errors import BuildError
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.model import Stage
     from nox_buildstages.workspace.workspace import Workspace
 
@@ -27,7 +25,7 @@ def run_stage(
     workspace: Workspace,
     stage: Stage,
     function: Callable[[Build], object] | None = None,
-) -> None:
+) -> str | None:
     """Provide every wheel of a stage, and with ``--check-reproducible`` build it twice.
 
     The function of a stage in Python does what it likes beside that.
@@ -39,6 +37,10 @@ def run_stage(
         BuildStagesError: The locks can't be made, or an output can't be built.
     """
     project, options = workspace.project, workspace.options
+    if options.statement:
+        from nox_buildstages.commands.release.check import check_stage  # noqa: PLC0415 - for it alone
+
+        return check_stage(workspace, stage, function)
     tools, environment = workspace.tools, workspace.environment
     needed = (stage.name, *workspace.cell.graph.ancestors(stage.name))
     locks, were_made = workspace.ensure_locks(needed)
@@ -60,7 +62,7 @@ def run_stage(
                 build = Build(
                     context=context, stage=stage, environment=environment, order=order
                 )
-                results = _call_function(function, build)
+                results = call_function(function, build)
         except BuildError:
             if cell == project.cell:
                 house.deliver([*available_results(context, stage)])
@@ -78,27 +80,4 @@ def run_stage(
             from nox_buildstages.builder import reproducible  # noqa: PLC0415 - for it alone
 
             reproducible.check_reproducible(context, stage, environment)
-
-
-def _call_function(
-    function: Callable[[Build], object], build: Build
-) -> tuple[OutputResult, ...]:
-    """Call the function of a stage in Python, and return the results of its builds.
-
-    Raises:
-        UsageError: The function returns, and the store lacks a wheel.
-    """
-    context, stage = build.context, build.stage
-    if stage.code and build.environment.may_run():  # it may need the environment
-        with occupy_environment(context.tools, build.environment):
-            prepare_environment(context, stage, build.environment)
-    function(build)
-    found = {it.output.name for it in available_results(context, stage)}
-    missing = [it.name for it in stage.outputs if it.name not in found]
-    if missing:
-        raise UsageError(
-            subject=f"stage {stage.name}",
-            problem=f"its function ended without building {', '.join(missing)}",
-            hint="call build() in it whatever happens, or build(OUTPUT) for each",
-        )
-    return find_results(context, stage)
+    return None

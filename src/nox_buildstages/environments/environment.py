@@ -79,6 +79,17 @@ def is_complete(location: Path) -> bool:
     return settings.st_size > 0 and location.joinpath("bin", "python").exists()
 
 
+def make_relocatable(location: Path) -> None:
+    """Let uv install scripts that find the interpreter of an environment beside them.
+
+    Builds see the environment at another path, and run its scripts there.
+    """
+    path = location / _SETTINGS
+    text = path.read_text(encoding="utf-8")
+    if "relocatable = true" not in text:
+        write_text(path, f"{text.rstrip()}\nrelocatable = true\n")
+
+
 def hide_system_packages(location: Path) -> bool:
     """Hide the packages of an environment's interpreter; return whether they weren't.
 

@@ -16,7 +16,10 @@ import tomli_w
 
 from nox_buildstages import reader
 from nox_buildstages.declarations.settings import NETWORK_OFF, OFFLINE_HINT, Indexes
-from nox_buildstages.environments.environment import INSTALL_HINT
+from nox_buildstages.environments.environment import (
+    INSTALL_HINT,
+    make_relocatable,
+)
 from nox_buildstages.environments.packages import (
     IMPORTS_NOTE,
     check_packages,
@@ -124,6 +127,8 @@ class Syncer(Value):
             if failure:
                 raise _sync_error(location, failure, hint)
         lock = self._name_index(environment, lock)
+        if for_builds:
+            make_relocatable(location)
         self._install(environment, stale & wanted.keys(), lock, again=present)
         overlaps = self._settle_overlaps(environment, wanted, lock, removed)
         text = json.dumps([to_dict(it) for it in overlaps])

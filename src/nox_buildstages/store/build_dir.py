@@ -39,6 +39,9 @@ Compilers write paths into their results. This one is the same for every store, 
 checkout, and nothing lies around it.
 """
 
+ENVIRONMENT_HERE = Path("/nox-build-environment")
+"""The path at which every build sees its environment, if the system allows mounts."""
+
 _SECOND = 1_000_000_000
 _COARSE, _FINE = 2 * _SECOND, _SECOND // 20
 """Nanoseconds by which a modification time may be too early, on a file system that

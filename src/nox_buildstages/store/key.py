@@ -179,7 +179,7 @@ class Recipe(Value):
             ),
             env=table.get("env", texts),
             config_settings=table.get(
-                "config_settings", reader.mapping_of(_read_setting)
+                "config_settings", reader.mapping_of(read_setting)
             ),
             interpreter=table.get("interpreter", texts),
             tools=table.get("tools", texts),
@@ -210,7 +210,8 @@ def _read_patch(table: reader.Table) -> AppliedPatch:
     )
 
 
-def _read_setting(value: object) -> str | tuple[str, ...]:
+def read_setting(value: object) -> str | tuple[str, ...]:
+    """Read a config setting of a build backend."""
     if isinstance(value, str):
         return reader.text(value)
     return reader.list_of(reader.text)(value)

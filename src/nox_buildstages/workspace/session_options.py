@@ -25,6 +25,7 @@ class Options(Value):
     help: bool = False
     locked: bool = False
     check: bool = False
+    statement: str = ""  # the path of a file, from --check of a release
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
     rebuild_all: bool = False  # --rebuild without a name
@@ -77,21 +78,19 @@ class Word(Value, kw_only=False):
     hint: str = ""  # how to write a value
     kinds: tuple[str, ...] = ()
     """The kinds of sessions whose help lists a word for all; empty for every kind."""
+    into: str = ""  # the field of the options, if it isn't named after the word
 
     @property
     def field(self) -> str:
         """The field of the options."""
         name = self.name.removeprefix("--").replace("-", "_")
-        return _FIELDS.get(name, name)
+        return self.into or name
 
     def spell(self, between: str = " ") -> str:
         """Return the word with an example of its value."""
         example = self.example or self.metavar.strip("[]")
         return f"{self.name}{between}{example}" if example else self.name
 
-
-_FIELDS = {"upgrade_package": "upgrade_packages", "extra": "extras", "group": "groups"}
-"""The fields of the options with another name than their word."""
 
 _WHERE = "open it for the cell with this value; may come several times"
 _SELECT = "plan only cells with this value; may come several times"
@@ -113,6 +112,9 @@ _REBUILD = "build although the store has the wheel: all, or one output"
 _OLDER = "remove what wasn't used for this long"
 _LARGER = "remove what wasn't used for longest, until the store has this size"
 _FOLDER = "a wheelhouse, or a folder that contains some; may come several times"
+_EXTRA = "look at an extra of the project, too"
+_GROUP = "look at a dependency group, too"
+_CHECK = "rebuild the wheels of a statement, and compare"
 
 BUILDS = ("build-stage", _BUILD, _RELEASE)
 """The kinds of sessions that build."""
@@ -123,9 +125,13 @@ _NEWEST = "lock the newest versions instead of the locked ones"
 
 WORDS = (
     Word("--locked", "", _LOCKED, kinds=_LOCKING),
-    Word("--check", "", "check if the lock files are up to date", kinds=(_LOCK,)),
+    Word("--check", _LOCK, "check if the lock files are up to date"),
     Word("--upgrade", "", _NEWEST, kinds=_LOCKING),
-    Word("--upgrade-package", "", _UPGRADE, canonicalize_name, "NAME", kinds=_LOCKING),
+    Word(
+        *("--upgrade-package", "", _UPGRADE, canonicalize_name, "NAME"),
+        kinds=_LOCKING,
+        into="upgrade_packages",
+    ),
     Word(
         "--rebuild",
         "",
@@ -139,6 +145,7 @@ WORDS = (
     Word("--no-preflight", _BUILD, "build even if a check before it fails"),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
+    Word("--check", _RELEASE, _CHECK, str, "STATEMENT", into="statement"),
     Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
     Word(
         "--graph",
@@ -156,8 +163,8 @@ WORDS = (
     ),
     Word("--only-missing", _PLAN, "with --github: leave out cells without builds"),
     Word("NAME", _INIT, "look at a package that isn't a dependency yet, too"),
-    Word("--extra", _INIT, "look at an extra of the project, too", str, "NAME"),
-    Word("--group", _INIT, "look at a dependency group, too", str, "NAME"),
+    Word("--extra", _INIT, _EXTRA, str, "NAME", into="extras"),
+    Word("--group", _INIT, _GROUP, str, "NAME", into="groups"),
     Word("--all", _INIT, "look at all extras and groups"),
     Word("--write", _INIT, "write the proposed stages to the pyproject.toml"),
     Word("--older-than", _PRUNE, _OLDER, parse_duration, "TIME", "30d", _TIME),
@@ -173,6 +180,11 @@ WORDS = (
     Word("--help", "", "print this help, and do nothing else"),
 )
 """Every word, in the order of the list that users see."""
+
+_OTHERS = {
+    "--check": "; to check the lock files, run:\n  nox -s build-stages-lock -- --check"
+}
+"""For hints: what a word does without a value, in another session."""
 
 _POSITIONAL = {_MERGE: "folders", _INIT: "names", _SHELL: "names"}
 """The fields of words without a name."""
@@ -224,7 +236,8 @@ def parse_options(
             found["rebuild_all"] = True
         else:
             problem = f"{name} lacks its value"
-            raise UsageError(problem=problem, hint=f"write {word.spell()}")
+            hint = f"write {word.spell()}{_OTHERS.get(name, '')}"
+            raise UsageError(problem=problem, hint=hint)
     return _make_options(found, session, outputs)
 
 
@@ -251,10 +264,22 @@ def _make_options(
         "--json": options.json,
     }
     forms = [name for name, value in chosen.items() if value]
+    ignored = {
+        "--check-again": options.check_again,
+        "--check-reproducible": options.check_reproducible,
+        "--rebuild": options.rebuild or options.rebuild_all,
+        "--repair": options.repair,
+        "--upgrade": options.upgrades,
+        "--vendor": options.vendor,
+    }
+    left_out = [name for name, value in ignored.items() if value]
     if options.upgrades and (options.locked or options.check):
         problem = "--upgrade writes lock files, and --locked and --check never do"
     elif options.only_missing and not options.github:
         problem, hint = "--only-missing needs --github", "write --github --only-missing"
+    elif options.statement and left_out:
+        problem = f"--check only compares, without {' and '.join(left_out)}"
+        hint = f"leave out {' and '.join(left_out)}"
     elif len(forms) > 1:
         problem = f"{' and '.join(forms)} ask for two forms of the plan"
     else:

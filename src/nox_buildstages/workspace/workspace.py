@@ -279,14 +279,7 @@ class Workspace(Value):
         Raises:
             LockError: The locks are out of date and may not be written; or no versions
                 satisfy the declaration; or another session of this run failed to lock.
-            UsageError: A build session was asked to check the lock files.
         """
-        if self.options.check:
-            raise UsageError(
-                problem="--check is for build-stages-lock, and this session builds",
-                hint="to check the lock files, run:\n"
-                "  nox -s build-stages-lock -- --check",
-            )
         if self.options.upgrades and not self._was_locked_in_this_run():
             return self.relock(), True
         try:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from nox_buildstages import reader
 from nox_buildstages.builder.compilers.wrappers import (
     CACHES,
-    MAP_VARIABLE,
+    MAP_VARIABLES,
     make_compilers,
     make_mapping_compilers,
     make_noop_caches,
 )
 from nox_buildstages.errors import BuildStagesError, CommandError
 from nox_buildstages.preflight.machine_facts import find_nvcc
-from nox_buildstages.store.build_dir import HERE
+from nox_buildstages.store.build_dir import ENVIRONMENT_HERE, HERE
 from nox_buildstages.store.store import note_use
 from nox_buildstages.system.documents import read_toml
 from nox_buildstages.system.files import TEMPORARY, read_text, temporary_folder
@@ -124,21 +124,24 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
 
 
 def map_paths(
-    tools: Tools, declared: Mapping[str, str], folder: Path
+    tools: Tools, declared: Mapping[str, str], folder: Path, environment: Path | None
 ) -> dict[str, str]:
     """Return declared variables for a build that runs at a path of its own.
 
-    Compilers write the path shared by all builds in place of the path of ``folder``.
+    Compilers write the paths shared by all builds in place of the paths of ``folder``
+    and of the environment.
     """
     path = declared.get("PATH", tools.run.outer.get("PATH", os.defpath))
     with tools.store.hold_lock("compilers"):
         wrappers = make_mapping_compilers(tools.store.folder / "compilers", path)
     note_use(wrappers)
+    maps = [f"{folder}={HERE}"]
+    maps += [f"{environment}={ENVIRONMENT_HERE}"] if environment else []
     return {
         # Unlike RUSTFLAGS, this adds to the settings of the source.
         "CARGO_BUILD_RUSTFLAGS": f"--remap-path-prefix={folder}={HERE}",
         **declared,
-        MAP_VARIABLE: f"{folder}={HERE}",
+        **dict(zip(MAP_VARIABLES, maps, strict=False)),
         "PATH": os.pathsep.join((str(wrappers), path)),
     }
 

@@ -29,10 +29,11 @@ CACHES = ("ccache", "sccache")
 _INSIDE = "NOX_BUILDSTAGES_COMPILING"
 """Set for programs that a cache runs, so that their compilers aren't wrapped again."""
 
-MAP_VARIABLE = "NOX_BUILDSTAGES_PREFIX_MAP"
-"""Has the build directory, ``=``, and the path that compilers write in its place."""
+MAP_VARIABLES = ("NOX_BUILDSTAGES_PREFIX_MAP", "NOX_BUILDSTAGES_ENVIRONMENT_MAP")
+"""For the build directory and the environment: the path, ``=``, and the path that
+compilers write in its place."""
 
-_MAP = f' "-ffile-prefix-map=${MAP_VARIABLE}"'
+_MAP = "".join(f' ${{{{{it}:+"-ffile-prefix-map=${it}"}}}}' for it in MAP_VARIABLES)
 _SCRIPT = f"""\
 #!/bin/sh
 # {{identity}}
@@ -62,8 +63,9 @@ other tools run their compiler by way of it."""
 def make_mapping_compilers(folder: Path, path: str) -> Path:
     """Make a folder with a wrapper for each C and C++ compiler on a ``PATH``.
 
-    A wrapper makes the compiler write the paths of the build directory as in all other
-    builds. Compilers that can't are left out. The caller holds a lock.
+    A wrapper makes the compiler write the paths of the build directory and of the
+    environment as in all other builds. Compilers that can't are left out. The caller
+    holds a lock.
     """
     found = _find_compilers(path)
     scripts = _format_scripts(_MAPPING_SCRIPT, found)
@@ -73,7 +75,7 @@ def make_mapping_compilers(folder: Path, path: str) -> Path:
 def _supports_maps(wrapper: Path) -> bool:
     """Whether the compiler of a wrapper knows the option."""
     argv = (str(wrapper), "-E", "-x", "c", os.devnull)
-    env = {**helper_variables(os.environ), MAP_VARIABLE: "/a=/b"}
+    env = {**helper_variables(os.environ), MAP_VARIABLES[0]: "/a=/b"}
     completed = subprocess.run(argv, env=env, capture_output=True, check=False)
     return completed.returncode == 0
 

@@ -29,7 +29,7 @@ from nox_buildstages.environments.cuda import (
 )
 from nox_buildstages.model import NVCC, PROJECT
 from nox_buildstages.preflight.hints import find_cuda_extra, find_cuda_package
-from nox_buildstages.store.build_dir import HERE
+from nox_buildstages.store.build_dir import ENVIRONMENT_HERE, HERE
 from nox_buildstages.value import Value
 
 
@@ -41,7 +41,7 @@ class Hint(Value):
     requirement: str = ""  # what would provide the module
     lacks_cuda: bool = False  # another machine may have it
     is_download: bool = False  # whether a build downloads although it may not
-    refused: str = ""  # a path in the environment that a build may not write to
+    refused: str = ""  # a path in the environment, which a build may not write to
 
 
 _Words: TypeAlias = Callable[[re.Match[str], Situation], str | Hint]
@@ -143,8 +143,9 @@ def _refused(match: re.Match[str], situation: Situation) -> Hint:
     own = (HERE, seen.get("GIT_CEILING_DIRECTORIES"))
     if not situation.is_restricted or path.startswith(tuple(f"{it}/" for it in own)):
         return Hint()
-    if path.startswith(f"{seen['VIRTUAL_ENV']}/"):
-        return Hint(refused=path)
+    for environment in (seen["VIRTUAL_ENV"], ENVIRONMENT_HERE):
+        if path.startswith(f"{environment}/"):
+            return Hint(refused=path.removeprefix(f"{environment}/"))
     if situation.stage == PROJECT:
         return Hint()
     if path.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 - not opened

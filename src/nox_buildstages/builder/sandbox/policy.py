@@ -78,13 +78,13 @@ class SandboxPolicy(Record):
         reason = ""
         try:
             for network in ("namespace", "seccomp", "on"):
-                for sandbox in (here, replace(here, may_move=False, moved=None)):
+                for sandbox in (here, replace(here, may_move=False, moved=())):
                     attempt = replace(sandbox, network=network)
                     completed = self.runner(attempt.wrap(program))
                     if not completed.returncode:
                         why = reason if network == "on" else ""
                         return _with_files(
-                            replace(attempt, why=why, moved=None, rules=None), completed
+                            replace(attempt, why=why, moved=(), rules=None), completed
                         )
                     reason = completed.stderr.strip().rpartition("\n")[2]
         except CommandError as error:

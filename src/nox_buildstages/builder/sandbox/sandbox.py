@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nox_buildstages.store.build_dir import HERE
+from nox_buildstages.store.build_dir import ENVIRONMENT_HERE, HERE
 from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def hide_files(command: Command, files: Iterable[PathText]) -> Command:
 class Sandbox(Value):
     """The isolation of a build backend.
 
-    If the system allows mounts, the backend also sees the build directory at the path
-    shared by all builds, with nothing around it.
+    If the system allows mounts, the backend also sees the build directory and the
+    environment at paths shared by all builds, with nothing around the build directory.
     """
 
     network: CutBy = "namespace"
@@ -56,7 +57,8 @@ class Sandbox(Value):
     may_move: bool = True  # whether the system can show a folder at another path
     landlock: int = 0  # the version that the kernel has
     open_files: str = ""  # why files aren't restricted; empty if they can be
-    moved: Path | None = None  # the folder that is shown at ``HERE``
+    moved: tuple[tuple[Path, Path], ...] = ()
+    """Folders that are shown at other paths, the build directory first."""
     rules: tuple[str, ...] | None = None
     """The files that the backend may read and write; None for all."""
 
@@ -65,9 +67,14 @@ class Sandbox(Value):
         """Whether the network is off."""
         return not self.why
 
-    def show(self, folder: Path) -> Sandbox:
-        """Return a sandbox with a folder at the path of all builds, if possible."""
-        return replace(self, moved=folder) if self.may_move else self
+    def show(self, folder: Path, environment: Path | None = None) -> Sandbox:
+        """Return a sandbox with folders at the paths of all builds, if possible."""
+        if not self.may_move:
+            return self
+        moved = [(folder, HERE)]
+        if environment is not None:
+            moved.append((environment, ENVIRONMENT_HERE))
+        return replace(self, moved=tuple(moved))
 
     @property
     def protects_files(self) -> bool:
@@ -94,14 +101,15 @@ class Sandbox(Value):
 
         With ``is_together``, its daemons end with it, if the system allows that.
         """
-        at: tuple[str, ...] = ()
-        if self.moved is not None:
-            at = ("--at", str(self.moved), str(HERE))
+        options = ["--together"] if is_together else []
+        for folder, seen in self.moved:
+            options += ["--at", str(folder), str(seen)]
+        if self.moved:
             argv = tuple(map(self.translate, command.argv))
             env = {name: self.translate(value) for name, value in command.env.items()}
             command = replace(command, argv=argv, env=env)
-        files = () if self.rules is None else ("--files", *self.rules)
-        options = (*(["--together"] if is_together else []), *at, *files)
+        if self.rules is not None:
+            options += ["--files", *self.rules]
         ours = (sys.executable, "-I", "-S", str(ISOLATE), self.network, *options)
         return replace(command, argv=(*ours, "--", *command.argv))
 
@@ -111,9 +119,10 @@ class Sandbox(Value):
 
     def translate(self, text: str) -> str:
         """Return a text, with paths as the backend sees them."""
-        if self.moved is None:
-            return text
-        return text.replace(str(self.moved), str(HERE))
+        for folder, seen in self.moved:
+            # Not within a longer name: build-stage-a is no part of build-stage-ab.
+            text = re.sub(rf"{re.escape(str(folder))}(?![\w.-])", str(seen), text)
+        return text
 
     def __str__(self) -> str:
         if self.why:

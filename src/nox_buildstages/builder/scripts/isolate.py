@@ -1,6 +1,6 @@
 """Run a program in a sandbox.
 
-``isolate.py NETWORK [--together] [--at FOLDER HERE] [--files RULE…] -- [PROGRAM …]``
+``isolate.py NETWORK [--together] [--at FOLDER HERE]… [--files RULE…] -- [PROGRAM …]``
 ``isolate.py NETWORK --hide FILE… -- PROGRAM …``
 
 ``NETWORK`` is ``namespace`` or ``seccomp``, by which the network is cut off, or ``on``.
@@ -9,9 +9,9 @@ status are the program's. Without a program, the script only tries, and prints t
 version of Landlock.
 
 With ``--at``, the program and all processes below see a folder at another path, too,
-and a program started in the folder starts at the other path. Nothing lies around that
-path except the folders of the system: a program that searches upwards finds no project
-of the user.
+and a program started in the first such folder starts at the other path. Nothing lies
+around these paths except the folders of the system: a program that searches upwards
+finds no project of the user.
 
 With ``--together`` and ``--at``, all processes below the program end with it, if the
 system allows that. Then the script waits for the program, and ends as the program does.
@@ -62,8 +62,10 @@ def main(argv: list[str]) -> int:
     (network, *options), program = argv[:end], argv[end + 1 :]
     is_together = options[:1] == [TOGETHER]
     options = options[is_together:]
-    is_moved = options[:1] == [AT]
-    places, options = (options[1:3], options[3:]) if is_moved else ([], options)
+    places = []
+    while options[:1] == [AT]:
+        places.append((options[1], options[2]))
+        options = options[3:]
     rules = options[1:] if options[:1] == [FILES] else None
     hidden = options[1:] if options[:1] == [HIDE] else []
     libc = ctypes.CDLL(None, use_errno=True)
@@ -92,7 +94,7 @@ def main(argv: list[str]) -> int:
 def enter_sandbox(
     libc: ctypes.CDLL,
     network: str,
-    places: list[str],
+    places: list[tuple[str, str]],
     rules: list[str] | None,
     *,
     is_together: bool,

@@ -31,11 +31,15 @@ class MoveError(OSError):
 
 
 def enter_namespaces(
-    libc: ctypes.CDLL, places: list[str], writable: list[str] | None, *, offline: bool
+    libc: ctypes.CDLL,
+    places: list[tuple[str, str]],
+    writable: list[str] | None,
+    *,
+    offline: bool,
 ) -> None:
-    """Enter namespaces: without network, or with a folder at another path, or both.
+    """Enter namespaces: without network, or with folders at other paths, or both.
 
-    ``places`` has the folder and the other path, or is empty. Everything else is
+    ``places`` has folders and their other paths. Everything but the first folder is
     read-only, except paths in ``writable``; None if the files aren't restricted.
 
     Root needs no user namespace. In a user namespace root would be the only user, and
@@ -47,7 +51,7 @@ def enter_namespaces(
     """
     _enter(libc, _NEW_NET if offline else _NEW_MOUNTS)
     if places:
-        _move(libc, *places, writable=writable, offline=offline)
+        _move(libc, places, writable=writable, offline=offline)
 
 
 def hide_files(libc: ctypes.CDLL, paths: list[str]) -> None:
@@ -87,24 +91,32 @@ def _enter_as_root(libc: ctypes.CDLL, namespace: int) -> bool:
 
 def _move(
     libc: ctypes.CDLL,
-    folder: str,
-    here: str,
+    places: list[tuple[str, str]],
     *,
     writable: list[str] | None,
     offline: bool,
 ) -> None:
-    """Enter a root folder with a folder at another path, and all folders of the system.
+    """Enter a root folder with folders at other paths, and all folders of the system.
 
     The root has no files of the old one: programs that search upwards for a project
     would find them. Without network, it also lacks the sockets of the system's
     services.
     """
+    (folder, here), *more = places
     cwd = os.getcwd()  # noqa: PTH109 - quick to start
     top = os.path.realpath(folder)
     inside = os.path.relpath(cwd, top)
     # Below the folder, paths lead into the new root soon.
     others = [it for it in writable or [] if not f"{it}/".startswith(f"{top}/")]
     uses_run = any(it.startswith(_SOCKETS + os.sep) for it in (cwd, folder, *others))
+    writes = [(it, it) for it in others]
+    for source, seen in more:
+        source_top = os.path.realpath(source)
+        writes += [
+            (it, seen + it[len(source_top) :])
+            for it in others
+            if f"{it}/".startswith(f"{source_top}/")
+        ]
 
     try:
         _check(libc.unshare(_NEW_MOUNTS))
@@ -120,8 +132,11 @@ def _move(
                 if entry.path != _SOCKETS or uses_run or not offline:
                     _mount(libc, entry.path, folder + entry.path, _ALL_BELOW | _BIND)
         os.mkdir(folder + here)  # noqa: PTH102 - quick to start
+        for source, seen in more:
+            os.mkdir(folder + seen)  # noqa: PTH102
+            _mount(libc, source, folder + seen, _ALL_BELOW | _BIND)
         if writable is not None:
-            _make_read_only(libc, folder, others)
+            _make_read_only(libc, folder, writes)
         _mount(libc, ".", folder + here, _ALL_BELOW | _BIND)
         os.chdir(folder)
         _mount(libc, None, ".", _PRIVATE)
@@ -133,17 +148,19 @@ def _move(
     os.chdir(cwd if is_outside else os.path.join(here, inside))  # noqa: PTH118
 
 
-def _make_read_only(libc: ctypes.CDLL, root: str, writable: list[str]) -> None:
-    """Make a new root read-only, except some of the paths below it."""
+def _make_read_only(
+    libc: ctypes.CDLL, root: str, writable: list[tuple[str, str]]
+) -> None:
+    """Make a new root read-only, except some paths, each with its path in the root."""
     attributes = struct.pack("=4Q", _READ_ONLY, 0, 0, 0)
     size, top = ctypes.c_size_t(len(attributes)), os.fsencode(root)
     call = (_SET_ATTRIBUTES, _HERE, top, _RECURSIVE, attributes, size)
     _check(libc.syscall(*call))
-    for path in writable:
+    for path, seen in writable:
         if path == _SHARED_MEMORY:
-            _mount(libc, "tmpfs", root + path, 0, "1777")
+            _mount(libc, "tmpfs", root + seen, 0, "1777")
         elif os.path.lexists(path):
-            _mount(libc, path, root + path, _ALL_BELOW | _BIND)
+            _mount(libc, path, root + seen, _ALL_BELOW | _BIND)
 
 
 def _mount(

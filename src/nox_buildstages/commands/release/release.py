@@ -6,6 +6,7 @@ import logging
 import re
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import parse_wheel_filename
@@ -35,7 +36,6 @@ from nox_buildstages.wheels.wheel import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.stage import OutputResult
@@ -55,6 +55,14 @@ def run_release(workspace: Workspace) -> None:
             environment can't be made.
         UsageError: SOURCE_DATE_EPOCH isn't a time.
     """
+    if workspace.options.statement:
+        from nox_buildstages.commands.release.statements import read_statements  # noqa: PLC0415 - for it alone
+
+        path = Path(workspace.options.statement)
+        count = len(read_statements(path))
+        equal = "1 wheel is" if count == 1 else f"{count} wheels are"
+        workspace.tools.run.report(f"{equal} equal to what {path.name} says")
+        return
     context = workspace.context(workspace.ensure_locks()[0])
     house, environment = workspace.wheelhouse, workspace.environment
     folder, repairs = house.folder, {}

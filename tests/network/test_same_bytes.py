@@ -1,0 +1,62 @@
+"""Real packages in two homes, stores and checkouts: the wheels have the same bytes."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nox_buildstages.system.files import sha256_of
+from nox_buildstages.value import replace
+from support.namespaces import can_forbid, needs_namespaces, without_namespaces
+from support.pair import declare
+from support.real import make_real_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.network
+
+COMPILED = (
+    *("bitarray==3.12.3", "psutil==7.2.2"),  # C
+    *("cymem==2.0.16", "msgpack==1.2.4"),  # Cython
+    "kiwisolver==1.5.1",  # C++, with headers of the environment
+    "contourpy==1.3.3",  # meson, with headers of the environment
+    *("levenshtein==0.27.5", "spglib==2.8.0"),  # CMake
+)
+RUST = "orjson==3.13.0"
+"""Its sdist has the crates."""
+
+PURE = "idna==3.20"
+
+
+def build(folder: Path, name: str, locks: Path, *prefix: str) -> dict[str, str]:
+    """Build the packages in a place of its own; return the sha256 of each wheel."""
+    home = folder / f"home-{name}"
+    home.mkdir(parents=True)
+    project = make_real_project(folder / name / "project", HOME=str(home))
+    outputs = [*COMPILED, PURE, *([RUST] if shutil.which("cargo") else [])]
+    names = [it.partition("==")[0] for it in outputs]
+    stage = {"name": "all", "outputs": outputs, "compiler-cache": False}
+    declare(project, {"final": {"requirements": names}, "stage": [stage]})
+    if locks.exists():
+        shutil.copytree(locks, project.folder / "build-stages")
+    project = replace(project, prefix=prefix)
+    project.nox("-s", "build-stage-all", timeout=1800)
+    if not locks.exists():
+        shutil.copytree(project.folder / "build-stages", locks)
+    return {it.name: sha256_of(it) for it in project.wheelhouse.glob("*.whl")}
+
+
+@needs_namespaces
+@can_forbid
+def test_wheels_have_the_same_bytes_anywhere(tmp_path: Path) -> None:
+    """With mounts and without, which is another path for the compilers."""
+    locks = tmp_path / "locks"
+    first = build(tmp_path, "one", locks)
+    assert len(first) > len(COMPILED)
+    assert build(tmp_path, "another/place/of/somebody", locks) == first
+    without = without_namespaces()
+    assert build(tmp_path, "third", locks, *without) == first
+    assert build(tmp_path / "a/longer/path", "fourth", locks, *without) == first
