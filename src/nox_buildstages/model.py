@@ -281,7 +281,7 @@ class Template(Value):
 
 
 class Corrections(Value):
-    """What the table changes in the METADATA of an output's wheel."""
+    """The changes of the table in the METADATA of an output's wheel."""
 
     is_labelled: bool = False  # whether the table sets the local version
     add: tuple[str, ...] = ()  # requirements

@@ -576,10 +576,10 @@ class _Adapter(Value):
         project = self.cells.first.project
         if not project.stages and declared.name != INIT:
             read_cells(self.document, pyproject=project.pyproject)
-        if options.repair:  # before hours are spent on building
-            from nox_buildstages.commands.release.repair import check_repair_tools  # noqa: PLC0415 - few sessions repair
+        if options.repair or options.embed_sbom:  # before hours are spent on building
+            from nox_buildstages.commands.release.release import check_tools  # noqa: PLC0415 - few sessions release
 
-            check_repair_tools(self.run.outer)
+            check_tools(options, self.run.outer)
         from nox_buildstages.workspace.workspace import open_workspace  # noqa: PLC0415 - for --list
 
         workspace = open_workspace(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nox_buildstages.commands.merge.merge import merge_wheelhouses
+from nox_buildstages.commands.release.embed import MEMBER
 from nox_buildstages.commands.release.release import run_release
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import sha256_of
 from nox_buildstages.wheelhouse.checksums import read_sums
-from support.pair import KERNELS, MODELS, Pair, publish
+from nox_buildstages.wheels.wheel import verify_record
+from support.pair import KERNELS, MODELS, Pair, entry, publish
 from support.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -61,6 +64,39 @@ def test_a_release_removes_files_of_the_former_release(sessions: Sessions) -> No
     run_release(sessions.open(RELEASE))
     assert not (house / TENSORLIB).exists()
     assert not (house / "simple/tensorlib").exists()
+
+
+def test_each_wheel_gets_an_sbom_of_its_build(sessions: Sessions) -> None:
+    """It names what built the wheel, and no path or time: the same each time.
+
+    RECORD, the manifest and the statement know of it.
+    """
+    project = sessions.project
+    wheel = project.wheelhouse / MODELS
+    original = sha256_of(wheel)
+    found = []
+    for _ in range(2):
+        run_release(sessions.open(RELEASE, "--embed-sbom"))
+        found.append(sha256_of(wheel))
+    assert found[0] == found[1] != original
+    verify_record(wheel)
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f"models-1.0.dist-info/{MEMBER}").decode()
+    assert str(project.folder) not in text
+    assert "timestamp" not in text
+    bill = json.loads(text)
+    assert bill["metadata"]["component"]["purl"] == "pkg:pypi/models@1.0"
+    parts = {it["name"]: it["scope"] for it in bill["components"]}
+    assert parts == dict.fromkeys(("kernels", "tensorlib", "tinybackend"), "excluded")
+    listed = entry(project, "models")
+    assert (listed["sha256"], listed["sbom"]) == (found[0], MEMBER)
+    lines = (project.wheelhouse / "provenance.jsonl").read_text("utf-8").splitlines()
+    statement = json.loads(lines[1])
+    assert statement["subject"] == [{"name": MODELS, "digest": {"sha256": found[0]}}]
+    byproducts = statement["predicate"]["runDetails"]["byproducts"]
+    assert {"name": MODELS, "digest": {"sha256": original}} in byproducts
+    bound = (project.wheelhouse / "pylock.toml").read_text("utf-8")
+    assert found[0] in bound
 
 
 def test_a_changed_wheel_is_not_released(sessions: Sessions) -> None:

@@ -83,7 +83,13 @@ def result(
 
 def statement(of: OutputResult, repair: Repair | None = None) -> dict[str, Any]:
     locations = {TORCH: "https://me:secret@host/torch.whl"}
-    return build_statement(of, log_sha256=LOG, locations=locations, repair=repair)
+    return build_statement(
+        of,
+        log_sha256=LOG,
+        locations=locations,
+        original=None if repair is None else repair.original,
+        changes=repair.parameters() if repair else {},
+    )
 
 
 def dependencies(found: OutputResult) -> list[dict[str, Any]]:

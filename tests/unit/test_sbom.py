@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.builder.stage import OutputResult
-from nox_buildstages.commands.release.sbom import format_sbom
+from nox_buildstages.commands.release.sbom import format_build_sbom, format_sbom
 from nox_buildstages.lock.files.lockfile import LockedOutput
 from nox_buildstages.model import (
     ArchiveSource,
@@ -22,6 +22,7 @@ from nox_buildstages.model import (
 )
 from nox_buildstages.store.key import AppliedPatch, Ingredient, Recipe
 from nox_buildstages.store.store import StoredWheel
+from nox_buildstages.value import replace
 from support.sbom import sbom_error
 
 SHA, TORCH = "ab" * 32, "cd" * 32
@@ -165,3 +166,16 @@ def test_different_contents_have_different_serial_numbers() -> None:
     texts = [text_of(made), text_of(made, torch=torch)]
     numbers = {json.loads(text)["serialNumber"] for text in texts}
     assert len(numbers) == 2
+
+
+def test_the_sbom_of_a_build_has_no_path() -> None:
+    """It is valid, and a folder of this machine is a digest."""
+    found = outcome(DirectorySource(path="/home/me/flash"))
+    torch = {"torch": Ingredient(version="2.13.0", sha256=TORCH)}
+    recipe = replace(found.wheel.recipe, source="tree:sha256:aa", environment=torch)
+    found = replace(found, wheel=replace(found.wheel, recipe=recipe))
+    text = format_build_sbom(found, {TORCH: "/home/me/torch.whl"})
+    assert sbom_error(text) is None
+    assert "/home/me" not in text
+    properties = json.loads(text)["metadata"]["component"]["properties"]
+    assert {"name": "nox-buildstages:source", "value": "tree:sha256:aa"} in properties

@@ -46,6 +46,7 @@ class Options(Value):
     no_preflight: bool = False
     vendor: bool = False
     repair: bool = False
+    embed_sbom: bool = False
     older_than: int | None = None  # seconds
     larger_than: int | None = None  # bytes
     dry_run: bool = False
@@ -145,6 +146,7 @@ WORDS = (
     Word("--no-preflight", _BUILD, "build even if a check before it fails"),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
+    Word("--embed-sbom", _RELEASE, "put an SBOM of its build into each wheel"),
     Word("--check", _RELEASE, _CHECK, str, "STATEMENT", into="statement"),
     Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
     Word(

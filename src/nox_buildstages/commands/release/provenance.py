@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from nox_buildstages.builder.stage import OutputResult
-    from nox_buildstages.commands.release.repair import Repair
+    from nox_buildstages.store.store import StoredWheel
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -40,11 +41,14 @@ def build_statement(
     *,
     log_sha256: str,
     locations: Mapping[str, str],
-    repair: Repair | None = None,
+    original: StoredWheel | None = None,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the statement about a wheel: in-toto Statement v1, SLSA Provenance v1.
 
     The locations are the known URLs of the wheels in the build environment, by sha256.
+    If the wheel was changed after the build, ``original`` is the built one, and
+    ``changes`` are parameters that describe the changes.
     """
     wheel, recipe, source = result.wheel, result.wheel.recipe, result.output.source
     origin = {**_describe_source(result), "annotations": {"kind": "source"}}
@@ -79,16 +83,11 @@ def build_statement(
         "key": recipe.key,
         "interpreter": dict(recipe.interpreter),
         "tools": {**recipe.machine, **recipe.tools},
+        **changes,
     }
-    if repair is not None:
-        original = repair.original
+    if original is not None and original.sha256 != wheel.sha256:
         digest = {"sha256": original.sha256}
         byproducts.append({"name": original.path.name, "digest": digest})
-        internal["repair"] = {
-            **repair.tools,
-            "taken-in": [*repair.bundled],
-            "left-out": [*repair.external],
-        }
     return {
         "_type": STATEMENT,
         "subject": [{"name": wheel.path.name, "digest": {"sha256": wheel.sha256}}],

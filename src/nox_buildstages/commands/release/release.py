@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.prepare import occupy_environment, sync_environment
 from nox_buildstages.builder.stage import find_results
-from nox_buildstages.commands.release import provenance, repair
+from nox_buildstages.commands.release import embed, provenance, repair
 from nox_buildstages.commands.release.dependencies import find_dependencies
 from nox_buildstages.commands.release.vendor import vendor_wheels
 from nox_buildstages.environments.packages import read_metadata
@@ -35,7 +36,9 @@ from nox_buildstages.wheels.wheel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from packaging.utils import NormalizedName
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.stage import OutputResult
@@ -43,7 +46,20 @@ if TYPE_CHECKING:
     from nox_buildstages.wheelhouse.index import IndexEntry
     from nox_buildstages.wheels.overlaps import Overlap
     from nox_buildstages.wheels.wheel import WheelFile
+    from nox_buildstages.workspace.session_options import Options
     from nox_buildstages.workspace.workspace import Workspace
+
+
+def check_tools(options: Options, outer: Mapping[str, str]) -> None:
+    """Check that the programs and packages that some options need are installed.
+
+    Raises:
+        UsageError: One is missing, or this system isn't Linux.
+    """
+    if options.repair:
+        repair.check_repair_tools(outer)
+    if options.embed_sbom:
+        embed.check_sbom_tools()
 
 
 def run_release(workspace: Workspace) -> None:
@@ -65,8 +81,8 @@ def run_release(workspace: Workspace) -> None:
         return
     context = workspace.context(workspace.ensure_locks()[0])
     house, environment = workspace.wheelhouse, workspace.environment
-    folder, repairs = house.folder, {}
-    results = [
+    folder = house.folder
+    results: Sequence[OutputResult] = [
         it for stage in context.graph.order for it in find_results(context, stage)
     ]
     _refuse_overlaps(results)
@@ -75,19 +91,8 @@ def run_release(workspace: Workspace) -> None:
     with occupy_environment(workspace.tools, environment), house.hold_lock():
         if not house.lists(results):  # another run has delivered other wheels
             house.put(results)
-        if workspace.options.repair:
-            built = [
-                replace(it.wheel, path=folder / it.wheel.path.name) for it in results
-            ]
-            for wheel in built:
-                _index_entry(wheel.path, wheel.sha256)
-            repairs = repair.repair_wheels(context, environment, built, folder)
-            results = [
-                replace(it, wheel=repairs[it.output.name].wheel)
-                if it.output.name in repairs
-                else it
-                for it in results
-            ]
+        originals = {it.wheel.name: it.wheel for it in results}
+        results, repairs = _change_wheels(workspace, context, results)
         wheels = {it.wheel.name: it.wheel for it in results}
         index = [
             _index_entry(folder / it.path.name, it.sha256) for it in wheels.values()
@@ -109,7 +114,15 @@ def run_release(workspace: Workspace) -> None:
                 it,
                 log_sha256=sha256_of(it.wheel.log),
                 locations=_locations(context, it.stage),
-                repair=repairs.get(it.output.name),
+                original=originals[it.wheel.name],
+                changes={
+                    **({"sbom": embed.MEMBER} if workspace.options.embed_sbom else {}),
+                    **(
+                        repairs[it.output.name].parameters()
+                        if it.output.name in repairs
+                        else {}
+                    ),
+                },
             )
             for it in results
         )
@@ -119,9 +132,17 @@ def run_release(workspace: Workspace) -> None:
         if has_sbom:
             text = _write_sbom(context, environment, results, bound)
             files[checksums.SBOM] = text.encode()
-        if repairs:
+        if changes := {
+            name: {
+                **(repairs[name].manifest_fields() if name in repairs else {}),
+                **({"sbom": embed.MEMBER} if workspace.options.embed_sbom else {}),
+                "sha256": wheel.sha256,
+                "size": wheel.size,
+            }
+            for name, wheel in wheels.items()
+            if wheel.sha256 != originals[name].sha256
+        }:
             before = house.read_manifest()
-            changes = {it: repairs[it].manifest_fields() for it in repairs}
             entries = ({**it, **changes.get(it["name"], {})} for it in before.wheels)
             house.change_manifest(before, replace(before, wheels=tuple(entries)))
         sums = {wheel.filename: wheel.sha256 for wheel in index}
@@ -137,6 +158,37 @@ def run_release(workspace: Workspace) -> None:
             "left out: the SBOM, because cyclonedx-python-lib isn't installed in nox's"
             " environment; `pip install 'nox-buildstages[sbom]'`"
         )
+
+
+def _change_wheels(
+    workspace: Workspace, context: BuildContext, results: Sequence[OutputResult]
+) -> tuple[Sequence[OutputResult], dict[NormalizedName, repair.Repair]]:
+    """Repair the wheels in the folder, and put SBOMs into them, if options say so.
+
+    The caller occupies the environment.
+
+    Raises:
+        WheelError: A wheel was changed after the build, or isn't sound.
+        BuildStagesError: A wheel can't be repaired.
+    """
+    folder, options = workspace.wheelhouse.folder, workspace.options
+    built = [replace(it.wheel, path=folder / it.wheel.path.name) for it in results]
+    repairs: dict[NormalizedName, repair.Repair] = {}
+    if options.repair or options.embed_sbom:
+        for wheel in built:
+            _index_entry(wheel.path, wheel.sha256)
+    if options.repair:
+        environment = workspace.environment
+        repairs = repair.repair_wheels(context, environment, built, folder)
+        results = [
+            replace(it, wheel=repairs[it.output.name].wheel)
+            if it.output.name in repairs
+            else it
+            for it in results
+        ]
+    if options.embed_sbom:
+        results = embed.embed_sboms(results, folder, partial(_locations, context))
+    return results, repairs
 
 
 def _refuse_overlaps(results: Iterable[OutputResult]) -> None:

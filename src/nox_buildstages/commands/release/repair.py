@@ -81,14 +81,18 @@ class Repair(Value):
         wheel, original = self.wheel, self.original
         return {
             "file": wheel.path.name,
-            "sha256": wheel.sha256,
-            "size": wheel.size,
             "repaired": {
                 "file": original.path.name,
                 "sha256": original.sha256,
                 "tools": dict(self.tools),
             },
         }
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the internal parameters of a statement."""
+        left_out = [*self.external]
+        taken_in = [*self.bundled]
+        return {"repair": {**self.tools, "taken-in": taken_in, "left-out": left_out}}
 
     def __str__(self) -> str:
         tags = parse_wheel_filename(self.wheel.path.name)[3]
