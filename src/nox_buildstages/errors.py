@@ -21,6 +21,7 @@
     ├── SourceError              fetching, verifying, unpacking or patching a source
     │   └── HashMismatchError    a file differs from the locked file
     ├── ProposalError            no stages can be proposed
+    ├── UncheckedError           a check of a wheel couldn't be made
     ├── BuildError               building an output
     │   ├── BackendError         a hook of a build backend failed
     │   ├── ChangedEnvironmentError  a build writes into the environment it runs in
@@ -64,6 +65,7 @@ class BuildStagesError(Record, Exception):
     """The hint if the cause isn't known any better."""
     max_details: ClassVar[int | None] = 30
     """The number of details that are shown; None for all."""
+    exit_status: ClassVar[int] = 1
 
     @property
     def summary(self) -> str:
@@ -417,6 +419,12 @@ class PreflightError(BuildError):
 
 class WheelError(BuildError):
     """A file isn't a valid wheel, or not the requested wheel."""
+
+
+class UncheckedError(BuildStagesError):
+    """A check of a wheel couldn't be made, so nobody knows if the wheel is right."""
+
+    exit_status = 2
 
 
 class RemoteStoreUnreachableError(BuildStagesError):

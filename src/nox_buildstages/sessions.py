@@ -488,6 +488,8 @@ class _Adapter(Value):
                 return
             self._annotate(error)
             print_lines(error.lines(colour=self.run.colour))
+            if error.exit_status != 1:  # nox knows no other status of a session
+                raise SystemExit(error.exit_status)
             session.error("see the error above")
 
         session.__doc__ = declared.doc
@@ -576,7 +578,8 @@ class _Adapter(Value):
         project = self.cells.first.project
         if not project.stages and declared.name != INIT:
             read_cells(self.document, pyproject=project.pyproject)
-        if options.repair or options.embed_sbom:  # before hours are spent on building
+        # Before hours are spent on building.
+        if options.repair or options.embed_sbom or options.verify:
             from nox_buildstages.commands.release.release import check_tools  # noqa: PLC0415 - few sessions release
 
             check_tools(options, self.run.outer)

@@ -35,6 +35,7 @@ from nox_buildstages.errors import (
     ResolutionError,
     SourceError,
     StaleLockError,
+    UncheckedError,
     UnlockableCellsError,
     UnorderedOutputError,
     UsageError,
@@ -323,6 +324,13 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
     (
         WheelError(subject="a-1-py3-none-any.whl", problem="no RECORD"),
         "error: a-1-py3-none-any.whl: no RECORD",
+    ),
+    (
+        UncheckedError(
+            subject="the release",
+            problem="a wheel couldn't be checked, so nothing is released",
+        ),
+        "error: the release: a wheel couldn't be checked, so nothing is released",
     ),
     (
         RemoteStoreUnreachableError(reason="no answer in 30 s"),

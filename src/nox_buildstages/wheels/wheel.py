@@ -42,8 +42,10 @@ _STRONG_HASHES = frozenset({"sha256", "sha384", "sha512"})
 _COLUMNS = 3
 _INSTALLED_PACKAGES = re.compile(r"lib/python[\d.]+t?/site-packages/")
 """The folder of packages, as the data of a wheel may name it."""
+ELF = b"\x7fELF"
+"""The first bytes of a compiled file for Linux."""
 _COMPILED = (
-    b"\x7fELF",
+    ELF,
     *(b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"),  # Mach-O, of 32 and 64 bits
 )
 """The first bytes of compiled files."""
@@ -77,7 +79,7 @@ def read_wheel(path: Path) -> WheelFile:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         raise WheelError(subject=path.name, problem=str(error)) from error
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         folder = dist_info_folder(archive)
         content = _read_member(archive, f"{folder}/METADATA")
         try:
@@ -110,13 +112,13 @@ def read_wheel(path: Path) -> WheelFile:
 
 def read_metadata(path: Path) -> bytes:
     """Return the METADATA of a wheel, byte for byte, or raise a WheelError."""
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         return _read_member(archive, f"{dist_info_folder(archive)}/METADATA")
 
 
 def member_names(path: Path) -> tuple[str, ...]:
     """Return the names of a wheel's members, or raise a WheelError."""
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         return tuple(archive.namelist())
 
 
@@ -129,7 +131,7 @@ def compiled_members(path: Path) -> tuple[str, ...]:
         WheelError: The file isn't a wheel.
     """
     found = []
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         for info in archive.infolist():
             with archive.open(info) as stream:
                 if stream.read(4) in _COMPILED or info.filename.endswith(".pyd"):
@@ -144,7 +146,7 @@ def verify_record(path: Path) -> None:
         WheelError: A member is damaged, unlisted, missing or duplicated, or would be
             installed outside the environment.
     """
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         files: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
@@ -173,7 +175,7 @@ def installed_files(path: Path) -> dict[str, str]:
     Raises:
         WheelError: RECORD or the entry points can't be read.
     """
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         folder = dist_info_folder(archive)
         project = folder.removesuffix(".dist-info")
         places = {
@@ -236,7 +238,7 @@ def dist_info_folder(archive: zipfile.ZipFile) -> str:
 
 
 @contextmanager
-def _open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_wheel(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a wheel, and raise every fault found in the block as a WheelError."""
     try:
         with open_file(path) as stream, zipfile.ZipFile(stream) as archive:

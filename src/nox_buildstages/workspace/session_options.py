@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.config.getters import did_you_mean, parse_duration, parse_size
 from nox_buildstages.errors import UsageError
@@ -47,6 +48,8 @@ class Options(Value):
     vendor: bool = False
     repair: bool = False
     embed_sbom: bool = False
+    verify: bool = False
+    torch: tuple[tuple[str, ...], ...] = ()
     older_than: int | None = None  # seconds
     larger_than: int | None = None  # bytes
     dry_run: bool = False
@@ -59,6 +62,11 @@ class Options(Value):
         extras = (it for name in self.extras for it in ("--extra", name))
         groups = (it for name in self.groups for it in ("--group", name))
         return (*self.names, *extras, *groups, *(("--all",) if self.all else ()))
+
+    @property
+    def torches(self) -> tuple[str, ...]:
+        """The versions of torch to verify wheels with, each once."""
+        return tuple(dict.fromkeys(it for versions in self.torch for it in versions))
 
     @property
     def upgrades(self) -> bool:
@@ -103,11 +111,23 @@ def _axis_and_value(text: str) -> tuple[str, str] | None:
     return (axis, value) if axis and value else None
 
 
+def _versions(text: str) -> tuple[str, ...] | None:
+    found = tuple(it.strip() for it in text.split(","))
+    try:
+        for version in found:
+            Version(version)
+    except InvalidVersion:
+        return None
+    return found
+
+
 _EXPLAIN = "show what goes into an output, who needs it, and its builds"
 _GRAPH = "draw stages, outputs and what is installed as a graph"
 _FORMS = "the only form is mermaid, which GitHub shows in Markdown"
 _TIME = "write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min"
 _SIZE = "write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB"
+_TORCH = "with --verify: whether other versions of torch load them"
+_TORCHES = "write versions with commas: 2.12 is the newest 2.12.x, 2.12.1 that one"
 _UPGRADE = "lock the newest version of one project"
 _REBUILD = "build although the store has the wheel: all, or one output"
 _OLDER = "remove what wasn't used for this long"
@@ -148,6 +168,9 @@ WORDS = (
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
     Word("--embed-sbom", _RELEASE, "put an SBOM of its build into each wheel"),
     Word("--check", _RELEASE, _CHECK, str, "STATEMENT", into="statement"),
+    Word("--verify", _RELEASE, "prove what each wheel is, without a GPU"),
+    Word("--torch", _RELEASE, _TORCH, _versions, "VERSIONS", "2.12,2.13", _TORCHES),
+    Word("--json", _RELEASE, "with --verify: print the verdicts as JSON"),
     Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
     Word(
         "--graph",
@@ -204,6 +227,8 @@ def parse_options(
             wrong, or words contradict each other.
     """
     found: dict[str, Any] = {}
+    builds = kind_of_session(session) in BUILDS
+    sessions = {session, _RELEASE} if builds else {session}
     queue = list(words)
     while queue:
         text = queue.pop(0)
@@ -213,7 +238,7 @@ def parse_options(
             found[positional] = (*found.get(positional, ()), text)
             continue
         name, equals, value = text.partition("=")
-        own = (it for it in WORDS if it.name == name and it.session == session)
+        own = (it for it in WORDS if it.name == name and it.session in sessions)
         word = next(own, _BY_NAME.get(name))
         if word is None:
             raise _unknown_word(name, session)
@@ -259,6 +284,7 @@ def _make_options(
             raise UsageError(subject=_SHELL, problem=problem, hint=hint)
         found["names"] = tuple(names)
     options, hint = Options(**found), "choose one of them"
+    builds = kind_of_session(session) in BUILDS
     chosen = {
         "--explain": options.explain,
         "--github": options.github,
@@ -273,6 +299,7 @@ def _make_options(
         "--repair": options.repair,
         "--upgrade": options.upgrades,
         "--vendor": options.vendor,
+        "--verify": options.verify,
     }
     left_out = [name for name, value in ignored.items() if value]
     if options.upgrades and (options.locked or options.check):
@@ -282,6 +309,11 @@ def _make_options(
     elif options.statement and left_out:
         problem = f"--check only compares, without {' and '.join(left_out)}"
         hint = f"leave out {' and '.join(left_out)}"
+    elif builds and not options.verify and (options.json or options.torch):
+        if options.json and session != _RELEASE:  # the plan was meant
+            _check_session(_BY_NAME["--json"], session)
+        word = "--json" if options.json else f"--torch {','.join(options.torches)}"
+        problem, hint = f"{word} needs --verify", f"write --verify {word}"
     elif len(forms) > 1:
         problem = f"{' and '.join(forms)} ask for two forms of the plan"
     else:

