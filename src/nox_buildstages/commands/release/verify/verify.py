@@ -35,7 +35,7 @@ from nox_buildstages.errors import (
     UsageError,
     WheelError,
 )
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, Corrections
 from nox_buildstages.preflight.source_facts import torch_of
 from nox_buildstages.run.ci import add_to_summary
 from nox_buildstages.safe_text import show_json
@@ -145,7 +145,7 @@ class Verifier(Record):
         try:
             verify_record(path)
             wheel = read_wheel(path)
-            check_metadata(wheel, result.output, is_labelled=False)
+            check_metadata(wheel, result.output, corrections=Corrections())
         except WheelError as error:
             yield Verdict(check="contents", state="failed", text=error.problem)
             return
