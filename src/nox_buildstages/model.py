@@ -313,6 +313,7 @@ class PackageRules(Value):
     requires_dist_add: tuple[Template, ...] = ()
     requires_dist_remove: tuple[NormalizedName, ...] = ()
     local_version: Template | None = None  # None keeps the backend's
+    native: bool = False  # whether the wheel may be for one processor
     unused: bool = False
 
     def apply_removals(self, requires: Iterable[str]) -> Iterator[str]:

@@ -59,7 +59,7 @@ from nox_buildstages.store.history import History
 from nox_buildstages.store.memory import Kill
 from nox_buildstages.store.store import Store
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.system.machine import Machine
+from nox_buildstages.system.machine import Machine, processor
 from nox_buildstages.system.process import run
 from nox_buildstages.text import format_size
 from nox_buildstages.value import replace
@@ -621,12 +621,12 @@ def test_the_patch_that_the_key_has_is_the_one_that_is_applied(shop: Shop) -> No
     new = "--- /dev/null\n+++ b/low_lib/{}.py\n@@ -0,0 +1 @@\n+x = 1\n"
     file.write_text(new.format("first"))
     context = shop.context()
-    keys = context.recipe("low", LOW).keys
+    recipe = context.recipe("low", LOW)
     file.write_text(new.format("second"))
     (outcome,) = provide_stage(context, context.graph.stages["low"], shop.environment)
-    assert outcome.wheel.key in keys
+    assert recipe.accepts(outcome.wheel.recipe)
     assert read_from_wheel(outcome.wheel.path, "low_lib/first.py") == "x = 1\n"
-    assert shop.provide().wheel.key not in keys
+    assert not recipe.accepts(shop.provide().wheel.recipe)
 
 
 def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
@@ -650,6 +650,38 @@ def test_a_tool_goes_in_with_its_version(shop: Shop, tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\necho mycc 1.1\n")
     (low, _) = planned(shop, entry.key)
     assert low.reasons == ("tool mycc 'mycc 1.0' → 'mycc 1.1'",)
+
+
+def test_what_a_command_prints_goes_in(shop: Shop, tmp_path: Path) -> None:
+    """A library of the system that was upgraded is another wheel."""
+    command = "pkg-config --modversion sysfoo"
+    shop.stage = {"tools": ("cc", command)}
+    program = tmp_path / "tools" / "pkg-config"
+    program.parent.mkdir()
+    shop.outer = {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    for version in ("1", "2"):
+        program.write_text(
+            f'#!/bin/sh\n[ "$1 $2" = "{command[11:]}" ] && echo {version}\n'
+        )
+        program.chmod(0o755)
+        (low, _) = planned(shop)
+        assert low.state == "build"
+        assert shop.provide().wheel.recipe.tools[command] == version
+        assert planned(shop)[0].state == "cached"
+    assert low.reasons == (f"tool {command} '1' → '2'",)
+
+
+def test_a_build_for_this_processor_is_reported(shop: Shop) -> None:
+    """Its wheel is found on machines with this processor alone."""
+    shop.write(compile=["x.c"])
+    shop.root.joinpath("low-lib/x.c").write_text("int x;\n")
+    shop.stage = {"env": {"CFLAGS": "-march=native"}}
+    wheel = shop.provide().wheel
+    assert wheel.compilers == ("cc",)
+    assert wheel.recipe.processor == processor()
+    (line,) = (it for it in shop.reports if "processor" in it)
+    assert "is for the processor of this machine alone (-march=native)" in line
+    assert planned(shop)[0].state == "cached"
 
 
 def test_a_plan_without_history_says_not_built(shop: Shop) -> None:

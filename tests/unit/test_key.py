@@ -16,6 +16,7 @@ from nox_buildstages.store.key import (
     digest_values,
     seal_values,
 )
+from nox_buildstages.system.machine import processor
 from nox_buildstages.value import replace
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
@@ -264,6 +265,47 @@ def test_a_recipe_of_an_earlier_scheme_says_so_alone() -> None:
     assert describe_changes(before, now) == (
         "keys are computed in a new way (scheme 1 → 2)",
         "version 1.0 → 1.1",
+    )
+
+
+MACHINE = {"cc": "gcc 12", "libc": "glibc-2.36"}
+COMPILED = replace(RECIPE, machine=MACHINE)
+
+
+def test_a_wheel_without_compilers_is_for_all_of_them() -> None:
+    """The key, the record and the comparison leave compilers and C library out."""
+    kept, other = COMPILED.without_compilers, {"cc": "gcc 13", "libc": "musl"}
+    wanted = replace(COMPILED, machine=other)
+    assert wanted.without_compilers.key == kept.key != COMPILED.key
+    assert wanted.accepts(Recipe.from_dict(kept.to_dict()))
+    assert not wanted.accepts(COMPILED)
+    assert replace(wanted, version="1.1").compare(kept) == ("version 1.0 → 1.1",)
+    assert kept.compare(wanted) == wanted.compare(kept) == ()
+    # Without compilers isn't the same as a machine that doesn't count, by ``tools``.
+    assert kept.key != RECIPE.key == RECIPE.without_compilers.key
+
+
+def test_a_compiler_that_was_missing_counts() -> None:
+    """The build might have started it; one that wasn't started may be missing now."""
+    kept = COMPILED.without_compilers
+    wanted = replace(COMPILED, machine={**MACHINE, "nvcc": "nvcc 13"})
+    assert wanted.without_compilers.key == kept.key
+    assert not wanted.accepts(kept)
+    assert wanted.compare(kept) == ("machine's nvcc unset → 'nvcc 13'",)
+    assert COMPILED.accepts(wanted.without_compilers)
+    assert COMPILED.compare(wanted.without_compilers) == ()
+
+
+def test_a_wheel_for_one_processor_is_for_no_other() -> None:
+    """It is kept under a key of its own."""
+    kept = COMPILED.for_processor
+    assert kept.processor == processor()
+    assert COMPILED.accepts(kept)
+    assert COMPILED.compare(kept) == ()
+    other = replace(kept, machine={**MACHINE, "processor": "another"})
+    assert not COMPILED.accepts(other)
+    assert COMPILED.compare(other) == (
+        f"machine's processor 'another' → {processor()!r}",
     )
 
 

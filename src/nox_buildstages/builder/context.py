@@ -200,15 +200,20 @@ class BuildContext(Value, eq=False):
         """Return a wheel from the store; hash it again only if a file was replaced.
 
         If the wheel was built again meanwhile, it is the one that this run has seen. A
-        wheel whose build started no compiler is found for every compiler.
+        wheel whose build started no compiler is found for every compiler, and one for a
+        single processor on machines with that processor.
         """
-        keys = (self._find_by_key(it.key) for it in recipe.alternatives)
-        found = [*filter(None, keys)]
-        if not found:
+        found = [*filter(None, map(self._find_kept, recipe.alternatives))]
+        wheel = max(found, key=lambda it: it.log.stat().st_mtime_ns, default=None)
+        wheel = wheel or self._find_kept(recipe.for_processor)
+        if wheel is None:
             _LOG.debug("the local store lacks %s", recipe.key)
-            return None
-        # Compilers of others may have been taken for those of one build.
-        return max(found, key=lambda it: it.log.stat().st_mtime_ns)
+        return wheel
+
+    def _find_kept(self, recipe: Recipe) -> StoredWheel | None:
+        """Return the wheel that is kept under a recipe."""
+        wheel = self._find_by_key(recipe.key)
+        return wheel if wheel and recipe.accepts(wheel.recipe) else None
 
     def _find_by_key(self, key: str) -> StoredWheel | None:
         run, store = self.tools.run, self.tools.store
@@ -228,10 +233,10 @@ class BuildContext(Value, eq=False):
         wheel, remote = self.find_wheel(recipe), self.tools.remote
         if wheel is None and remote is not None:
             check = self._check_download
-            fetched = (remote.fetch(it, check=check) for it in recipe.alternatives)
+            fetched = (remote.fetch(it, check=check) for it in recipe.all_alternatives)
             wheel = next(filter(None, fetched), None)
             if wheel is not None:
-                self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
+                self.use_wheel(recipe, wheel)
         return wheel
 
     def _check_download(self, path: Path) -> None:
@@ -291,11 +296,15 @@ class BuildContext(Value, eq=False):
             UsageError: The remote store has no driver.
         """
         remote = self.tools.remote
-        wheels = () if remote is None else map(remote.peek, recipe.alternatives)
+        wheels = () if remote is None else map(remote.peek, recipe.all_alternatives)
         wheel = next(filter(None, wheels), None)
         if wheel is not None:
-            self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
+            self.use_wheel(recipe, wheel)
         return wheel is not None
+
+    def use_wheel(self, recipe: Recipe, wheel: StoredWheel) -> None:
+        """Take a wheel for that of a recipe in this session."""
+        self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
 
     def recipe(self, stage: str, output: NormalizedName) -> Recipe:
         """Return the recipe of an output's wheel.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
+from nox_buildstages.builder.compilers.started import wrap_compilers
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.diagnosis.neighbours import Origin
 from nox_buildstages.builder.diagnosis.situation import Situation
@@ -187,7 +188,7 @@ class Job(Value):
         """
         last = self.history.previous(self.recipe)
         reasons = ["--rebuild asks for it"] if is_asked else []
-        if last is None or not is_asked or last.key not in self.recipe.keys:
+        if last is None or not is_asked or not self.recipe.accepts(last.recipe):
             changes = self.history.explain(self.recipe, last)
             reasons += (text for text, _ in changes)
         compared = {"compared": last.to_build()} if last else {}
@@ -256,13 +257,6 @@ class Job(Value):
         outer = self.context.tools.run.outer.get("PATH", os.defpath)
         declared = self.variables.get("PATH", outer)
         return os.pathsep.join((str(self.environment.bin), declared))
-
-    @property
-    def compilers(self) -> dict[str, str]:
-        """The names of the compilers that the build may start, by path."""
-        found = self.context.finder(self.stage, self.output.name).programs
-        cache = self.compiler_cache
-        return {**found, **({str(cache): cache.stem} if cache else {})}
 
     @property
     def home_settings(self) -> HomeSettings:
@@ -411,6 +405,12 @@ class Job(Value):
             declared |= hide_caches(context.tools, declared)
         else:
             declared = cache.merge_env(declared)
+        if files.wrappers is not None:
+            path = declared.get("PATH", context.tools.run.outer.get("PATH", os.defpath))
+            sandbox = self.sandbox.show(home.parent)
+            notes = sandbox.translate(str(files.started))
+            wrap_compilers(files.wrappers, path, notes)
+            declared["PATH"] = os.pathsep.join((str(files.wrappers), path))
         guard = self.guard or EnvironmentGuard(
             environment=self.environment, syncer=context.tools.syncer
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -18,7 +18,11 @@ from nox_buildstages.builder.attempts import (
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import use_cache
 from nox_buildstages.builder.compilers.slowest import collect_compiled
-from nox_buildstages.builder.compilers.started import watch_programs
+from nox_buildstages.builder.compilers.started import (
+    StartedCompilers,
+    find_native_options,
+    read_started,
+)
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.jobs.parallelism import (
     is_serial,
@@ -47,9 +51,10 @@ from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.store.memory import Kill
 from nox_buildstages.system.files import make_ignored_folder, open_text
 from nox_buildstages.value import replace
+from nox_buildstages.wheels.wheel import has_machine_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nox_buildstages.builder.backend import Backend
@@ -120,7 +125,9 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                                 *(job, jobs, build_dir, tree), is_fresh=not resumes
                             )
                             seconds = time.monotonic() - started
-                        with hold_own_lock(job, is_pure=False) as kept:
+                        with hold_own_lock(
+                            job, kept := choose_recipe(job, wheel, compilers)
+                        ):
                             stored = tools.store.put(
                                 kept,
                                 wheel.path,
@@ -132,7 +139,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                                     jobs.count, is_complete=is_complete, kill=kill
                                 ),
                                 compiled=collect_compiled(build_dir, job.log),
-                                compilers=compilers,
+                                compilers=compilers.names,
                             )
                     facts |= {
                         **stored.facts,
@@ -167,18 +174,37 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
     )
 
 
-@contextmanager
-def hold_own_lock(job: Job, *, is_pure: bool) -> Iterator[Recipe]:
-    """Hold the lock of the wheel that was built; yield its recipe.
+def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Recipe:
+    """Return the recipe under which a wheel is kept.
 
-    If the build started no compiler, the recipe has none, so that the wheel is found
-    again on a machine with other ones. The caller holds the lock of the job's recipe.
+    Without the compilers if the build started none, so that the wheel is found again on
+    a machine with other ones; with the processor if the wheel is for no other.
     """
-    kept = job.recipe.without_compilers() if is_pure else job.recipe
-    with ExitStack() as stack:
-        if kept.key != job.recipe.key:
-            stack.enter_context(job.context.tools.store.hold_lock(kept.key))
-        yield kept
+    recipe, rules = job.recipe, job.context.project.rules(job.output.name)
+    is_pure = wheel.is_pure and not has_machine_code(wheel.path)
+    if started.names == () and is_pure:
+        return recipe.without_compilers
+    settings = map(str, job.config_settings.values())
+    options = find_native_options(
+        (*started.options, *job.variables.values(), *settings)
+    )
+    if not options:
+        return recipe
+    if not rules.native:
+        job.context.tools.run.report(
+            f"{wheel.path.name} is for the processor of this machine alone"
+            f" ({', '.join(options)}): machines with another one build it again"
+        )
+    return recipe.for_processor
+
+
+def hold_own_lock(job: Job, kept: Recipe) -> AbstractContextManager[object]:
+    """Hold the lock of a recipe under which a wheel is kept.
+
+    The caller holds the lock of the job's recipe.
+    """
+    is_held = kept.key == job.recipe.key
+    return nullcontext() if is_held else job.context.tools.store.hold_lock(kept.key)
 
 
 def begin_tree(job: Job, build_dir: BuildDirectory) -> Path:
@@ -240,12 +266,12 @@ def describe_limit(job: Job, jobs: BuildJobs, request: JobRequest) -> str:
 
 def build_wheel(
     job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, *, is_fresh: bool
-) -> tuple[WheelFile, str, bool, tuple[str, ...] | None]:
+) -> tuple[WheelFile, str, bool, StartedCompilers]:
     """Run the hook ``build_wheel`` in a source tree, and check the wheel.
 
     Return the wheel, the hits of the compiler cache in words, whether all compilers ran
-    below the build backend, so that their memory was measured, and the names of the
-    compilers that it started; None for a resumed build, which may have started others.
+    below the build backend, so that their memory was measured, and the compilers that
+    it started.
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
@@ -253,19 +279,16 @@ def build_wheel(
     """
     context, name = job.context, job.output.name
     store = context.tools.store
-    with (
-        ExitStack() as stack,
-        use_cache(
-            context.tools,
-            job.compiler_cache,
-            stage=job.stage.name,
-            sandbox=job.restrict(
-                *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
-                write=build_dir.writable,
-            ),
-            declared=job.declared_in(build_dir.folder),
-        ) as cache,
-    ):
+    with use_cache(
+        context.tools,
+        job.compiler_cache,
+        stage=job.stage.name,
+        sandbox=job.restrict(
+            *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
+            write=build_dir.writable,
+        ),
+        declared=job.declared_in(build_dir.folder),
+    ) as cache:
         supervisor = Supervisor(
             lock=store.processes_lock(job.recipe.key),
             checkpoint=build_dir.checkpoint,
@@ -277,7 +300,12 @@ def build_wheel(
         try:
             with job.open_backend(
                 *("compile", tree),
-                BuildFiles(home=build_dir.home, writable=build_dir.writable),
+                BuildFiles(
+                    home=build_dir.home,
+                    writable=build_dir.writable,
+                    wrappers=build_dir.wrappers,
+                    started=build_dir.started,
+                ),
                 jobs=jobs,
                 cache=cache,
             ) as backend:
@@ -289,7 +317,8 @@ def build_wheel(
                     from nox_buildstages.builder import preflight  # noqa: PLC0415 - for few
 
                     preflight.check_before_compile(job, resumable, build_dir)
-                started = stack.enter_context(watch_programs(job.compilers))
+                if is_fresh:  # what preflight has started doesn't count
+                    build_dir.started.write_text("", encoding="ascii")
                 if is_fresh and job.output.metadata.learned in ("static", "wheel"):
                     check_promise(supervised, build_dir.home, job, corrections)
                 with context.tools.run.step(
@@ -300,7 +329,7 @@ def build_wheel(
                 ) as facts:
                     file_name = supervised.build_wheel(build_dir.wheel)
                     facts["jobs"] = jobs.count
-                compilers = started() if is_fresh else None
+                compilers = read_started(build_dir.started)
             wheel = accept_wheel(
                 build_dir.wheel,
                 file_name,

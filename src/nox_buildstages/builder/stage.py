@@ -92,8 +92,8 @@ def provide_stage(
                 context.place(stage.name, result.output),
                 **result.wheel.facts,
             )
-            for key in context.recipe(stage.name, result.output.name).keys:
-                tools.store.remove_partial_build(key)
+            recipe = context.recipe(stage.name, result.output.name)
+            tools.store.remove_partial_build(recipe.key)
     if missing:
         _build_missing(context, stage, environment, order, missing)
     for output in outputs:

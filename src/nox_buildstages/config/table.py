@@ -394,6 +394,16 @@ PACKAGE: Mapping[str, Key] = {
         in_key=True,
         has_placeholders=True,
     ),
+    "native": Key(
+        getters.boolean,
+        default=False,
+        type="boolean",
+        example="native = true",
+        text="Whether the wheel is meant for the processor of the machine that builds"
+        " it, as with `-march=native`. Otherwise a session says so, and"
+        " [`--repair`](../how-to/release.md) gives it no manylinux tag. See [the"
+        " processor](../explanation/key.md#the-processor).",
+    ),
     "unused": Key(
         getters.boolean,
         default=False,

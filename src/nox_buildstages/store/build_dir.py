@@ -128,12 +128,25 @@ class BuildDirectory(Value, kw_only=False):
     @property
     def writable(self) -> tuple[Path, ...]:
         """The paths that a build may write to; the others are ours."""
-        return self.source, self.build, self.home, self.wheel, self.pipe
+        return (
+            *(self.source, self.build, self.home, self.wheel),
+            *(self.pipe, self.started),
+        )
 
     @property
     def pipe(self) -> Path:
         """The named pipe of a jobserver."""
         return self.folder / "jobs"
+
+    @property
+    def wrappers(self) -> Path:
+        """The folder with wrappers of compilers."""
+        return self.folder / "compilers"
+
+    @property
+    def started(self) -> Path:
+        """The file in which wrappers note which compilers the build starts."""
+        return self.folder / "started"
 
     @property
     def checkpoint(self) -> Path:

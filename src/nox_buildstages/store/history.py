@@ -50,7 +50,8 @@ class History(Value):
         wheelhouse; the wheel in the store that differs least, and of several the
         newest. The recipe lacks the wheels of projects in ``unknown``.
         """
-        for key in (*recipe.keys, self.keys.get(recipe.name, "")):
+        own = (it.key for it in recipe.all_alternatives)
+        for key in (*own, self.keys.get(recipe.name, "")):
             wheel = self.store.peek(key)
             if wheel is not None:
                 return wheel
@@ -94,7 +95,7 @@ class History(Value):
         if last is None:
             yield "not built yet", None
             return
-        if not unknown and last.recipe.key in recipe.keys:
+        if not unknown and recipe.accepts(last.recipe):
             yield "its wheel in the store is damaged", None
             return
         old = last.recipe.without(unknown)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages import reader
+from nox_buildstages.system.machine import processor
 from nox_buildstages.text import diff
 from nox_buildstages.value import Value, field, field_names, replace, to_dict
 
@@ -24,10 +25,15 @@ stage counted, and neither compilers nor the interpreter's settings for them did
 
 
 _OPTIONAL = (
-    *("patches", "network", "open_files", "own_cuda", "code", "machine", "passed"),
-    "requires_dist",
+    *("patches", "network", "open_files", "own_cuda", "code", "machine", "unused"),
+    *("passed", "requires_dist"),
 )
 _NOT_WRITTEN = ("passed_digest", "recorded_key")
+
+_NONE_STARTED = {"compilers": "none was started"}
+"""Stands for the machine in the recipe of a wheel whose build started no compiler."""
+
+_PROCESSOR = "processor"
 
 _ROUNDS = 10_000
 """They make it slow to try values that somebody guesses, by the key of a wheel."""
@@ -82,7 +88,9 @@ class Recipe(Value):
     """
     machine: Mapping[str, str] = field(default_factory=dict)
     """The compilers, the linker and the C library of the machine, and the processor if
-    a build compiles for it alone: all that counts only for builds that compile."""
+    a build compiled for it alone: all that counts only for builds that compile."""
+    unused: tuple[str, ...] = field(default=(), compare=False)
+    """What ``machine`` had when a build started no compiler. No part of the key."""
     passed: Mapping[str, str] = field(default_factory=dict)
     """The set variables of ``pass-env``, each with a digest that has the store's salt:
     for comparison within the store, without the value."""
@@ -98,6 +106,7 @@ class Recipe(Value):
         if self.passed and self.recorded_key:
             return self.recorded_key
         value = {**self.to_dict(), "scheme": self.scheme}
+        value.pop("unused", None)
         if self.passed:
             value["passed"] = self.passed_digest
         if self.patches:
@@ -121,28 +130,66 @@ class Recipe(Value):
         )
         return is_same and replace(recorded, passed=self.passed) == self
 
+    @property
+    def has_no_compilers(self) -> bool:
+        """Whether the build of the wheel started no compiler."""
+        return self.machine == _NONE_STARTED
+
     @cached_property
-    def alternatives(self) -> tuple[Recipe, ...]:
-        """The recipe, and the one of the same wheel if its build starts no compiler."""
-        return (self, self.without_compilers()) if self.machine else (self,)
+    def without_compilers(self) -> Recipe:
+        """The recipe under which a wheel is kept if its build started no compiler."""
+        if not self.machine or self.has_no_compilers:
+            return self
+        return replace(self, machine=_NONE_STARTED, unused=tuple(self.machine))
+
+    @cached_property
+    def for_processor(self) -> Recipe:
+        """The recipe of a wheel that was compiled for this processor alone."""
+        return replace(self, machine={**self.machine, _PROCESSOR: processor()})
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys under which the store may have the wheel."""
-        return tuple(it.key for it in self.alternatives)
+    def processor(self) -> str:
+        """The only processor that the wheel is for; empty if there are others."""
+        return self.machine.get(_PROCESSOR, "")
+
+    @cached_property
+    def alternatives(self) -> tuple[Recipe, ...]:
+        """The recipes under which most wheels are kept; a build tells which it is."""
+        return (self, self.without_compilers) if self.machine else (self,)
+
+    @property
+    def all_alternatives(self) -> tuple[Recipe, ...]:
+        """All recipes under which the wheel may be kept."""
+        return (*self.alternatives, self.for_processor)
+
+    def accepts(self, kept: Recipe) -> bool:
+        """Whether a wheel that is kept under a recipe is the wheel of this recipe.
+
+        A build that started no compiler might have started one that wasn't there.
+        """
+        if kept.processor:
+            return kept.key in (self.key, self.for_processor.key)
+        return any(
+            it.key == kept.key and {*it.unused} <= {*kept.unused}
+            for it in self.alternatives
+        )
 
     def compare(self, earlier: Recipe) -> tuple[str, ...]:
         """Describe each difference from the recipe of an earlier wheel.
 
-        One without compilers says that its build started none, so none are compared.
+        Compilers and processors differ only for builds that depend on them.
         """
-        if not earlier.machine and earlier.scheme == self.scheme:
-            earlier = replace(earlier, machine=self.machine)
-        return describe_changes(earlier, self)
-
-    def without_compilers(self) -> Recipe:
-        """Return the recipe of a build that starts no compiler."""
-        return replace(self, machine={})
+        new, machine = self, earlier.machine
+        if earlier.processor and not self.has_no_compilers:
+            new = self.for_processor
+        if self.has_no_compilers:
+            machine = self.machine
+        elif earlier.has_no_compilers:
+            known = self.machine.keys() & {*earlier.unused}
+            machine = {it: self.machine[it] for it in known}
+        if earlier.scheme == self.scheme:
+            earlier = replace(earlier, machine=machine)
+        return describe_changes(earlier, new)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON, with the same mappings, not copies.
@@ -190,6 +237,7 @@ class Recipe(Value):
             code=table.get("code", reader.text, ""),
             requires_dist=table.get("requires_dist", reader.list_of(reader.text), ()),
             machine=table.get("machine", texts, {}),
+            unused=table.get("unused", reader.list_of(reader.text), ()),
             passed=table.get("passed", texts, {}),
             scheme=table.get("scheme", reader.integer, 1),
         )

@@ -114,6 +114,8 @@ class Remote(Value):
         """
         with self.store.hold_lock(recipe.key):
             wheel = self.store.find(recipe.key)
+            if wheel is not None and not recipe.accepts(wheel.recipe):
+                wheel = None
             if wheel is not None or self._is_off(_READ):
                 return wheel
             started = time.monotonic()
@@ -186,7 +188,7 @@ class Remote(Value):
                 return None
             check(wheel)
             return self.store.put(
-                recipe,
+                replace(recipe, unused=remote.recipe.unused),
                 wheel,
                 log=log,
                 seconds=remote.seconds,
@@ -228,6 +230,7 @@ class Remote(Value):
             return None
         is_sound = (
             recipe.equals_foreign(wheel.recipe)
+            and recipe.accepts(wheel.recipe)
             and (name, version) == (wheel.name, wheel.version)
             and isinstance(wheel.size, int)
             and 0 < wheel.size < _LARGEST
@@ -248,7 +251,8 @@ class Remote(Value):
         raise RemoteStoreUnreachableError(reason=f"its file {SALT} is damaged")
 
     def _folder(self, recipe: Recipe) -> str:
-        return f"wheels/{self.libc}/{recipe.key}"
+        libc = "any" if recipe.has_no_compilers else self.libc
+        return f"wheels/{libc}/{recipe.key}"
 
     def _files(self) -> RemoteFiles:
         url = self.declared.url

@@ -370,7 +370,9 @@ class Store(Value, kw_only=False):
                     yield file.stat().st_mtime, recipe, memory
 
     def _failure(self, recipe: Recipe) -> Path:
-        return self.folder / FAILURES / f"{recipe.name}-{recipe.key}.json"
+        """Return the file for failures, under whichever recipe the wheel is kept."""
+        key = recipe.without_compilers.key
+        return self.folder / FAILURES / f"{recipe.name}-{key}.json"
 
     def key_lock(self, key: str) -> Path:
         """Return the lock held while the wheel of a key is built or fetched."""

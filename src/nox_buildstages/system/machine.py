@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,16 @@ from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_PROCESSOR = (
+    *("vendor_id", "cpu family", "model", "model name", "flags"),
+    *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features"),
+    *("cpu", "isa", "uarch", "features"),
+)
+"""Fields of the kernel, for different processors, that compilers may depend on."""
+
+_FIRST_PROCESSOR = 40
+"""Lines about the first processor; those of others are equal."""
 
 _V2 = ""
 """The name of the hierarchy of version 2 in ``/proc/self/cgroup``."""
@@ -32,6 +44,24 @@ def libc() -> str:
     except (AttributeError, OSError, ValueError):  # pragma: no cover - no glibc
         found = None
     return (found or platform.system()).replace(" ", "-").lower()
+
+
+def processor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """Return this machine's processor, and a digest of everything that it can do.
+
+    If the system doesn't say it, no two machines are equal.
+    """
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            pairs = (it.partition(":") for it in islice(lines, _FIRST_PROCESSOR))
+            found = {name.strip(): value.strip() for name, _, value in pairs}
+    except OSError:
+        found = {}
+    facts = {it: found[it] for it in _PROCESSOR if it in found}
+    if not facts:
+        facts = {"machine": platform.node()}
+    digest = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
+    return f"{facts.get('model name', platform.machine())} ({digest[:12]})"
 
 
 def _count_cores() -> int:

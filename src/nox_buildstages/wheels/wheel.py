@@ -49,6 +49,18 @@ _COMPILED = (
     *(b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"),  # Mach-O, of 32 and 64 bits
 )
 """The first bytes of compiled files."""
+_MACHINE_CODE = (
+    *_COMPILED,
+    *(b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf"),  # Mach-O, of other byte order
+    *(b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"),  # Mach-O, of several processors
+    *(b"!<arch>\n", b"!<thin>\n"),  # static libraries
+    *(b"MZ", b"BC\xc0\xde", b"\0asm"),  # of Windows, LLVM and WebAssembly
+    b"\x50\xed\x55\xba",  # of nvcc, for several GPUs
+)
+"""The first bytes of files that a compiler may have made."""
+_CODE_SUFFIXES = (".obj", ".ptx", ".pyd")
+"""The ends of names of such files that don't begin in one way."""
+_LONGEST = max(map(len, _MACHINE_CODE))
 _LIBC = re.compile(r"(many|musl)linux_(\d+)_(\d+)_")
 _LIBC_NAMES = {"many": "glibc", "musl": "musl"}
 
@@ -137,6 +149,22 @@ def compiled_members(path: Path) -> tuple[str, ...]:
                 if stream.read(4) in _COMPILED or info.filename.endswith(".pyd"):
                     found.append(info.filename)
     return tuple(found)
+
+
+def has_machine_code(path: Path) -> bool:
+    """Whether a wheel contains anything that a compiler may have made, for any system.
+
+    Raises:
+        WheelError: The file isn't a wheel.
+    """
+    with _open_wheel(path) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith(_CODE_SUFFIXES):
+                return True
+            with archive.open(info) as stream:
+                if stream.read(_LONGEST).startswith(_MACHINE_CODE):
+                    return True
+    return False
 
 
 def verify_record(path: Path) -> None:

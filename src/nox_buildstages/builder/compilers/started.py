@@ -1,74 +1,84 @@
-"""Which compilers a build starts, as the kernel sees it: by inotify, on Linux.
+"""Which compilers a build starts: wrappers on its ``PATH`` note it in a file.
 
-To run a program is to open its file, by any path. So what isn't seen wasn't started.
-What is seen may have been started by somebody else at the same time; then a wheel
-counts as compiled, and is built again for another compiler.
+The wrappers are in the build directory, and first on ``PATH``. None sees a compiler
+that a build starts by its whole path, nor nvcc and rustc. These make machine code, so
+the wheel itself shows their use.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import struct
-import sys
-from contextlib import contextmanager, suppress
+import re
+import shlex
 from typing import TYPE_CHECKING
 
+from nox_buildstages.builder.compilers.wrappers import (
+    COMPILER,
+    find_compilers,
+    format_scripts,
+    write_scripts,
+)
+from nox_buildstages.system.files import read_file, remove_tree
+from nox_buildstages.value import Value
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterable
+    from pathlib import Path
 
-_OPENED = 0x20
-_OVERFLOW = 0x4000
-_EVENT = struct.Struct("iIII")
-_UNKNOWN = -1
-"""The number of the watch if one failed, or if the kernel has lost events."""
+_NATIVE = re.compile(r"-m(?:arch|cpu|tune)=native\b|-xHost\b|target-cpu=native\b")
+"""An option for the processor of the machine that compiles."""
 
-_MOST = 1 << 16
-"""Bytes of events that are read at once."""
+_SCRIPT = """\
+#!/bin/sh
+# {identity}
+{{
+echo "${{0##*/}}"
+case " $* " in
+*" -march=native "*) echo "-march=native" ;;
+*" -mcpu=native "*) echo "-mcpu=native" ;;
+*" -mtune=native "*) echo "-mtune=native" ;;
+*" -xHost "*) echo "-xHost" ;;
+esac
+}} 2>/dev/null >>{notes}
+exec {compiler} "$@"
+"""
+
+_LIMIT = 10_000_000
+"""Bytes of notes that are read; no real build has so many."""
 
 
-@contextmanager
-def watch_programs(
-    programs: Mapping[str, str],
-) -> Iterator[Callable[[], tuple[str, ...] | None]]:
-    """Watch programs, given as names by path, until the end of the block.
+class StartedCompilers(Value):
+    """The compilers that a build has started, as far as wrappers see."""
 
-    Yields:
-        A function that returns the names of the programs opened so far, sorted; None if
-        that isn't known.
+    names: tuple[str, ...] | None = None  # sorted; None if unknown
+    options: tuple[str, ...] = ()
+    """The options by which they compiled for this machine's processor."""
+
+
+def wrap_compilers(folder: Path, path: str, notes: str) -> None:
+    """Put a wrapper for each C and C++ compiler on a ``PATH`` into a folder.
+
+    ``notes`` is the path of the file in the build.
     """
-    if sys.platform != "linux":
-        yield lambda: None
-        return
-    libc = ctypes.CDLL(None)
-    handle = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if handle < 0:
-        yield lambda: None
-        return
+    remove_tree(folder)
+    folder.mkdir()
+    found = find_compilers(path)
+    scripts = format_scripts(_SCRIPT, found, notes=shlex.quote(notes))
+    write_scripts(folder, scripts, found)
+
+
+def read_started(notes: Path) -> StartedCompilers:
+    """Return what the wrappers of a build have noted."""
     try:
-        names: dict[int, str] = {}
-        for path, name in programs.items():
-            file = os.fsencode(os.path.realpath(path))
-            names[libc.inotify_add_watch(handle, file, _OPENED)] = name
-        opened: set[int] = set()
-
-        def read() -> tuple[str, ...] | None:
-            opened.update(_read_events(handle))
-            if _UNKNOWN in opened or _UNKNOWN in names:
-                return None
-            return tuple(sorted({names[it] for it in opened}))
-
-        yield read
-    finally:
-        os.close(handle)
+        text = read_file(notes, limit=_LIMIT).decode("ascii")
+    except (OSError, UnicodeDecodeError):  # a build may write anything there
+        return StartedCompilers()
+    lines = {*text.splitlines()}
+    options = tuple(sorted(filter(_NATIVE.fullmatch, lines)))
+    names = tuple(sorted(lines.difference(options)))
+    are_known = all(map(COMPILER.fullmatch, names))
+    return StartedCompilers(names=names if are_known else None, options=options)
 
 
-def _read_events(handle: int) -> Iterator[int]:
-    """Yield the watches of files that were opened, and -1 for events that were lost."""
-    with suppress(BlockingIOError):
-        while events := os.read(handle, _MOST):
-            while events:
-                watch, mask, _, length = _EVENT.unpack_from(events)
-                events = events[_EVENT.size + length :]
-                if mask & (_OPENED | _OVERFLOW):
-                    yield watch
+def find_native_options(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the options for this machine's processor in variables and settings."""
+    return tuple(sorted({it for text in texts for it in _NATIVE.findall(text)}))

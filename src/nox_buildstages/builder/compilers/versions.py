@@ -115,21 +115,6 @@ class ProgramFinder(Value):
         stamps = {it: _stamp(it) for it in places} if is_certain else None
         return CompilerVersions(versions=found, stamps=stamps)
 
-    @property
-    def programs(self) -> dict[str, str]:
-        """The names of all compilers and of their launchers, by path."""
-        found = {
-            path: name
-            for name in COMPILERS
-            for path in self.find(name, _NAMES.get(name, ()))
-        }
-        for top in self.path.split(os.pathsep):
-            for name in _LAUNCHERS:
-                path = os.path.join(top, name)  # noqa: PTH118 - as above
-                if os.path.isfile(path):  # noqa: PTH113
-                    found[path] = name
-        return found
-
     def find(self, name: str, names: Iterable[str] = ()) -> list[str]:
         """Return the programs that a build may run by a name, each once.
 
@@ -214,10 +199,7 @@ def _program_of(command: str) -> str:
 
 @cache
 def _paths_in_script(path: str, size: int, *_stamp: int) -> tuple[str, ...]:
-    """Return the paths in a script, which may run another program; none in others.
-
-    Builds that continue are watched for files that are opened, so each is read once.
-    """
+    """Return the paths in a script, which may run another program; none in others."""
     if size > _SCRIPT_SIZE:
         return ()
     with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - a no-op needs it

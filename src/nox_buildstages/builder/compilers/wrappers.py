@@ -18,11 +18,13 @@ from nox_buildstages.system.process import helper_variables
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_COMPILER = re.compile(
+COMPILER = re.compile(
     r"(\w+-\w+-\w+-(\w+-)?)?"  # a triplet, such as x86_64-linux-gnu-
     r"(cc|gcc|clang|c\+\+|g\+\+|clang\+\+)"
     r"(-[0-9.]+)?"
 )
+"""The name of a C or C++ compiler."""
+
 CACHES = ("ccache", "sccache")
 """The supported caches; if both are on PATH, the first is used."""
 
@@ -67,8 +69,8 @@ def make_mapping_compilers(folder: Path, path: str) -> Path:
     environment as in all other builds. Compilers that can't are left out. The caller
     holds a lock.
     """
-    found = _find_compilers(path)
-    scripts = _format_scripts(_MAPPING_SCRIPT, found)
+    found = find_compilers(path)
+    scripts = format_scripts(_MAPPING_SCRIPT, found)
     return _make_folder(folder, "paths", scripts, found, is_usable=_supports_maps)
 
 
@@ -90,30 +92,32 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
 
     The folder's name depends on the content. The caller holds a lock.
     """
-    found, program = _find_compilers(path), shlex.quote(str(launcher))
-    scripts = _format_scripts(_SCRIPT, found, launcher=program)
+    found, program = find_compilers(path), shlex.quote(str(launcher))
+    scripts = format_scripts(_SCRIPT, found, launcher=program)
     scripts |= dict.fromkeys(CACHES, _DISABLED)
     scripts[launcher.stem] = _LAUNCHER.format(launcher=program)
     return _make_folder(folder, launcher.stem, scripts, found)
 
 
-def _find_compilers(path: str) -> dict[str, Path]:
+def find_compilers(path: str) -> dict[str, Path]:
     """Return the C and C++ compilers on a ``PATH`` by name."""
     found: dict[str, Path] = {}
     for top in map(Path, path.split(os.pathsep)):
         if not (top.is_absolute() and top.is_dir() and os.access(top, os.R_OK)):
             continue
-        for compiler in top.iterdir():
-            name = compiler.name
-            if name in found or not _COMPILER.fullmatch(name):
-                continue
+        for name in filter(COMPILER.fullmatch, os.listdir(top)):  # noqa: PTH208 - many
+            compiler = top / name
             # A link to a cache is no compiler.
-            if os.access(compiler, os.X_OK) and compiler.resolve().name not in CACHES:
+            if (
+                name not in found
+                and os.access(compiler, os.X_OK)
+                and compiler.resolve().name not in CACHES
+            ):
                 found[name] = compiler
     return found
 
 
-def _format_scripts(
+def format_scripts(
     script: str, compilers: Mapping[str, Path], **words: str
 ) -> dict[str, str]:
     """Return the text of a wrapper for each compiler."""
@@ -141,11 +145,7 @@ def _make_folder(
     *,
     is_usable: Callable[[Path], bool] = lambda _: True,
 ) -> Path:
-    """Make a folder of usable programs, unless the folder exists.
-
-    The wrappers of compilers get the compilers' times: a cache identifies compilers by
-    their time.
-    """
+    """Make a folder of usable programs, unless the folder exists."""
     digest = hashlib.sha256("".join(scripts.values()).encode()).hexdigest()
     target = folder / f"{name}-{digest[:16]}"
     if target.is_dir():
@@ -153,13 +153,25 @@ def _make_folder(
     folder.mkdir(parents=True, exist_ok=True)
     clear_place(target, is_folder=True)
     staging = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
-    for program, text in scripts.items():
-        script = staging / program
-        script.write_text(text, encoding="utf-8")
-        script.chmod(0o755)
+    write_scripts(staging, scripts, compilers)
+    for script in staging.iterdir():
         if not is_usable(script):
             script.unlink()
-        elif program in compilers:
+    return staging.rename(target)
+
+
+def write_scripts(
+    folder: Path, scripts: Mapping[str, str], compilers: Mapping[str, Path]
+) -> None:
+    """Write programs into a folder.
+
+    The wrappers of compilers get the compilers' times: a cache identifies compilers by
+    their time.
+    """
+    for program, text in scripts.items():
+        script = folder / program
+        script.write_text(text, encoding="utf-8")
+        script.chmod(0o755)
+        if program in compilers:
             modified = compilers[program].stat().st_mtime_ns
             os.utime(script, ns=(modified, modified))
-    return staging.rename(target)

@@ -63,6 +63,8 @@ class BuildFiles(Value):
     home: Path
     writable: tuple[Path, ...]
     readable: tuple[Path, ...] = ()  # in addition to what every build may read
+    wrappers: Path | None = None  # the folder for wrappers of compilers
+    started: Path | None = None  # the file in which they note which were started
 
 
 class FileAccess(Value):

@@ -229,7 +229,7 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
             recipe = context.make_recipe(declared, output, without=stage_wheels)
             own = {"version": version, "compilation": ""}
             recipe = replace(recipe, interpreter={**recipe.interpreter, **own})
-            keys.append(recipe.without_compilers().key)
+            keys.append(recipe.key)
         entries.append(
             {
                 "name": stage.name,

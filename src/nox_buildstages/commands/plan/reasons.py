@@ -212,12 +212,21 @@ class _Planner(Value):
             remote = self.context.tools.remote
             if remote is not None and self.context.has_remote_wheel(recipe):
                 return replace(planned, remote=True, place=redact(remote.declared.url))
-        unknown = built_first.keys()
+        wanted, unknown = recipe, built_first.keys()
+        if recipe.machine and recipe.machine.keys().isdisjoint(("cc", "c++")):
+            recipe = recipe.without_compilers  # differs from no other machine
+            self.context.tools.run.report_once(
+                "no C or C++ compiler is here: the plan compares everything but"
+                " compilers and the C library"
+            )
         earlier = self.history.memory_of(recipe, unknown=unknown)
         need = self.context.memory_need(stage, locked, earlier)
         planned = replace(planned, memory=need)
         last = self.history.previous(recipe, unknown=unknown)
         reasons += self._differences(recipe, last, built_first)
+        if last is not None and not reasons:
+            self.context.use_wheel(wanted, last)
+            return replace(planned, key=last.key, seconds=last.seconds)
         return replace(
             planned,
             compared=last.recipe.key if last else None,

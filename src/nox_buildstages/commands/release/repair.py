@@ -133,7 +133,9 @@ def repair_wheels(
             can_hide=context.tools.sandbox_policy.possible.may_move,
         )
         repairs = []
-        for wheel in filter(lambda it: is_repairable(it.path), wheels):
+        for wheel in wheels:
+            if not (is_repairable(wheel.path) and may_run_elsewhere(context, wheel)):
+                continue
             external = find_external(loader, wheel.name, final.imports)
             repairs.append(repairer.repair(wheel, scratch / wheel.name, external))
         if repairs:
@@ -342,6 +344,18 @@ def is_repairable(wheel: Path) -> bool:
             with archive.open(member) as stream:
                 if stream.read(len(ELF)) == ELF:
                     return True
+    return False
+
+
+def may_run_elsewhere(context: BuildContext, wheel: StoredWheel) -> bool:
+    """Return whether a wheel may be for other processors; report if it isn't."""
+    only = wheel.recipe.processor
+    if not only or context.project.rules(wheel.name).native:
+        return True
+    context.tools.run.report(
+        f"{wheel.path.name} isn't repaired: it was compiled for one processor, {only};"
+        f" to publish it for all, set package.{wheel.name}.native = true"
+    )
     return False
 
 
