@@ -16,7 +16,6 @@ from nox_buildstages.store.key import (
     digest_values,
     seal_values,
 )
-from nox_buildstages.system.machine import processor
 from nox_buildstages.value import replace
 
 TORCH = Ingredient(version="2.13.0", sha256="aa" * 32)
@@ -298,15 +297,15 @@ def test_a_compiler_that_was_missing_counts() -> None:
 
 def test_a_wheel_for_one_processor_is_for_no_other() -> None:
     """It is kept under a key of its own."""
-    kept = COMPILED.for_processor
-    assert kept.processor == processor()
-    assert COMPILED.accepts(kept)
-    assert COMPILED.compare(kept) == ()
-    other = replace(kept, machine={**MACHINE, "processor": "another"})
-    assert not COMPILED.accepts(other)
-    assert COMPILED.compare(other) == (
-        f"machine's processor 'another' → {processor()!r}",
+    here, there = (
+        replace(COMPILED, find_processor=lambda it=it: it) for it in ("new", "old")
     )
+    kept = Recipe.from_dict(there.for_processor.to_dict())
+    assert kept.processor == "old"
+    assert there.accepts(kept)
+    assert there.compare(kept) == ()
+    assert not here.accepts(kept)
+    assert here.compare(kept) == ("machine's processor 'old' → 'new'",)
 
 
 @pytest.mark.parametrize(

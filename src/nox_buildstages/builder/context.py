@@ -26,7 +26,7 @@ from nox_buildstages.store.key import (
     digest_values,
     seal_values,
 )
-from nox_buildstages.system.machine import libc
+from nox_buildstages.system.machine import libc, processor
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
@@ -388,6 +388,7 @@ class BuildContext(Value, eq=False):
             ),
             network=stage.network == "on",
             open_files=stage.sandbox == "off",
+            find_processor=processor,
             own_cuda=own_cuda,
             code=stage.code,
             passed=seal_values(passed, self.tools.store.salt) if passed else {},

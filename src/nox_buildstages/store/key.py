@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages import reader
-from nox_buildstages.system.machine import processor
 from nox_buildstages.text import diff
 from nox_buildstages.value import Value, field, field_names, replace, to_dict
 
@@ -28,7 +27,7 @@ _OPTIONAL = (
     *("patches", "network", "open_files", "own_cuda", "code", "machine", "unused"),
     *("passed", "requires_dist"),
 )
-_NOT_WRITTEN = ("passed_digest", "recorded_key")
+_NOT_WRITTEN = ("passed_digest", "recorded_key", "find_processor")
 
 _NONE_STARTED = {"compilers": "none was started"}
 """Stands for the machine in the recipe of a wheel whose build started no compiler."""
@@ -98,6 +97,8 @@ class Recipe(Value):
     """The digest of these values for the key; no record has it."""
     recorded_key: str = field(default="", compare=False, repr=False)
     """The key in a record with passed variables."""
+    find_processor: Callable[[], str] = field(default=str, compare=False, repr=False)
+    """Returns the processor of this machine; few recipes need it."""
     scheme: int = SCHEME
 
     @cached_property
@@ -145,7 +146,9 @@ class Recipe(Value):
     @cached_property
     def for_processor(self) -> Recipe:
         """The recipe of a wheel that was compiled for this processor alone."""
-        return replace(self, machine={**self.machine, _PROCESSOR: processor()})
+        return replace(
+            self, machine={**self.machine, _PROCESSOR: self.find_processor()}
+        )
 
     @property
     def processor(self) -> str:
