@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -298,7 +299,7 @@ def test_a_compiler_that_was_missing_counts() -> None:
 def test_a_wheel_for_one_processor_is_for_no_other() -> None:
     """It is kept under a key of its own."""
     here, there = (
-        replace(COMPILED, find_processor=lambda it=it: it) for it in ("new", "old")
+        replace(COMPILED, find_processor=partial(str, it)) for it in ("new", "old")
     )
     kept = Recipe.from_dict(there.for_processor.to_dict())
     assert kept.processor == "old"

@@ -407,9 +407,8 @@ class Job(Value):
             declared = cache.merge_env(declared)
         if files.wrappers is not None:
             path = declared.get("PATH", context.tools.run.outer.get("PATH", os.defpath))
-            sandbox = self.sandbox.show(home.parent)
-            notes = sandbox.translate(str(files.started))
-            wrap_compilers(files.wrappers, path, notes)
+            seen = self.sandbox.show(home.parent, self.moved_environment).translate
+            wrap_compilers(files.wrappers, path, str(files.started), seen)
             declared["PATH"] = os.pathsep.join((str(files.wrappers), path))
         guard = self.guard or EnvironmentGuard(
             environment=self.environment, syncer=context.tools.syncer

@@ -21,7 +21,7 @@ from nox_buildstages.system.files import read_file, remove_tree
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _NATIVE = re.compile(r"-m(?:arch|cpu|tune)=native\b|-xHost\b|target-cpu=native\b")
@@ -54,16 +54,19 @@ class StartedCompilers(Value):
     """The options by which they compiled for this machine's processor."""
 
 
-def wrap_compilers(folder: Path, path: str, notes: str) -> None:
+def wrap_compilers(
+    folder: Path, path: str, notes: str, seen: Callable[[str], str] = str
+) -> None:
     """Put a wrapper for each C and C++ compiler on a ``PATH`` into a folder.
 
-    ``notes`` is the path of the file in the build.
+    ``notes`` is the file for their notes. ``seen`` returns a text with the paths that
+    the build sees.
     """
     remove_tree(folder)
     folder.mkdir()
     found = find_compilers(path)
     scripts = format_scripts(_SCRIPT, found, notes=shlex.quote(notes))
-    write_scripts(folder, scripts, found)
+    write_scripts(folder, {it: seen(scripts[it]) for it in scripts}, found)
 
 
 def read_started(notes: Path) -> StartedCompilers:
