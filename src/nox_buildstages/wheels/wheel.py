@@ -157,7 +157,7 @@ def has_machine_code(path: Path) -> bool:
     Raises:
         WheelError: The file isn't a wheel.
     """
-    with _open_wheel(path) as archive:
+    with open_wheel(path) as archive:
         for info in archive.infolist():
             if info.filename.endswith(_CODE_SUFFIXES):
                 return True

@@ -53,7 +53,7 @@ class Statement(Value):
         Else the keys are compared, too, which see more than a statement has.
         """
         found = []
-        for candidate in recipe.alternatives:
+        for candidate in recipe.all_alternatives:
             now = replace(
                 candidate.without(without),
                 tools={**candidate.machine, **candidate.tools},
@@ -69,7 +69,8 @@ class Statement(Value):
             )
             found.append(describe_changes(then, now))
         changes = min(found, key=len)
-        if changes or without or self.key in recipe.keys:
+        keys = (it.key for it in recipe.all_alternatives)
+        if changes or without or self.key in keys:
             return changes
         if recipe.passed:
             names = ", ".join(recipe.passed)
