@@ -290,6 +290,23 @@ def test_what_another_c_library_is_for_is_not_fetched(
     assert reader.said == []
 
 
+def test_a_wheel_without_compilers_is_fetched_by_other_machines(
+    builder: Machine, reader: Machine
+) -> None:
+    """With any C library, but not where its build might have started a compiler."""
+    known = replace(RECIPE, machine={"cc": "gcc 12", "libc": "glibc-2.36"})
+    put = builder.build(recipe=known.without_compilers)
+    older = replace(reader.remote(), libc="glibc-2.17")
+    own = replace(RECIPE, machine={"libc": "glibc-2.17"})
+    more = replace(RECIPE, machine={"libc": "glibc-2.17", "nvcc": "nvcc 13"})
+    assert older.fetch(more.without_compilers) is None
+    fetched = older.fetch(own.without_compilers)
+    assert fetched is not None
+    assert fetched.sha256 == put.sha256
+    assert fetched.recipe.unused == ("cc", "libc")
+    assert older.fetch(more.without_compilers) is None
+
+
 def test_who_may_only_read_puts_nothing(reader: Machine, shared: Path) -> None:
     """That is the default."""
     reader.build()

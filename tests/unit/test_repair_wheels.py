@@ -14,8 +14,10 @@ from nox_buildstages.commands.release.repair import (
     Repairer,
     check_repair_tools,
     is_repairable,
+    may_run_elsewhere,
 )
 from nox_buildstages.errors import BuildStagesError, UsageError
+from nox_buildstages.model import PackageRules
 from nox_buildstages.system.process import Completed
 from nox_buildstages.value import replace
 from support.deliveries import stored_wheel
@@ -24,7 +26,7 @@ from support.packages import make_wheel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nox_buildstages.builder.context import Tools
+    from nox_buildstages.builder.context import BuildContext, Tools
     from nox_buildstages.store.store import StoredWheel
     from nox_buildstages.system.process import Command
 
@@ -136,6 +138,24 @@ def test_compiled_wheels_for_this_machine_are_repairable(
     """Wheels with other tags are already for other machines."""
     path = make_wheel(tmp_path, "x", "1.0", tag=tag, files={"x/ext.so": content})
     assert is_repairable(path) is expected
+
+
+def test_a_wheel_for_one_processor_is_not_repaired(tmp_path: Path) -> None:
+    """Unless the table says that it is meant to be so."""
+    reports: list[str] = []
+    built = wheel(tmp_path / "x-1.0-linux.whl")
+    recipe = replace(built.recipe, machine={"processor": "a fast one"})
+    built = replace(built, recipe=recipe)
+    for native in (True, False):
+        rules = SimpleNamespace(rules=lambda _, it=native: PackageRules(native=it))
+        used = SimpleNamespace(run=SimpleNamespace(report=reports.append))
+        context = cast("BuildContext", SimpleNamespace(project=rules, tools=used))
+        assert may_run_elsewhere(context, built) == native
+    (line,) = reports
+    assert line == (
+        "x-1.0-linux.whl isn't repaired: it was compiled for one processor, a fast one;"
+        " to publish it for all, set package.x.native = true"
+    )
 
 
 def test_a_repair_is_described(tmp_path: Path) -> None:

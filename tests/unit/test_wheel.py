@@ -14,7 +14,12 @@ from packaging.version import Version
 
 from nox_buildstages.errors import WheelError
 from nox_buildstages.system.files import sha256_of
-from nox_buildstages.wheels.wheel import WheelFile, read_wheel, verify_record
+from nox_buildstages.wheels.wheel import (
+    WheelFile,
+    has_machine_code,
+    read_wheel,
+    verify_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,6 +165,28 @@ def test_an_unreadable_file_raises_a_wheel_error(
     path.write_bytes(b"not a zip")
     with pytest.raises(WheelError, match="not a zip file"):
         function(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.so", b"\x7fELF\2", True),
+        ("a.cubin", b"\x7fELF\2", True),
+        ("a.dylib", b"\xca\xfe\xba\xbe\0", True),
+        ("a.exe", b"MZ\x90", True),
+        ("a.a", b"!<arch>\n", True),
+        ("a.fatbin", b"\x50\xed\x55\xba", True),
+        ("a.ptx", b"//\n.version 8.0\n", True),
+        ("a.so", b"# text\n", False),
+        ("a.npy", b"\x93NUMPY", False),
+        ("a.txt", b"", False),
+    ],
+)
+def test_machine_code_is_found(
+    tmp_path: Path, name: str, content: bytes, *, expected: bool
+) -> None:
+    """By the first bytes of a file, of any system, or by its name."""
+    assert has_machine_code(make(tmp_path, {**FILES, name: content})) == expected
 
 
 def test_a_sound_wheel_verifies(tmp_path: Path) -> None:
