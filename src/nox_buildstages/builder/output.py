@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ from nox_buildstages.value import replace
 from nox_buildstages.wheels.wheel import has_machine_code
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nox_buildstages.builder.backend import Backend
@@ -125,9 +125,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                                 *(job, jobs, build_dir, tree), is_fresh=not resumes
                             )
                             seconds = time.monotonic() - started
-                        with hold_own_lock(
-                            job, kept := choose_recipe(job, wheel, compilers)
-                        ):
+                        with hold_own_lock(job, wheel, compilers) as kept:
                             stored = tools.store.put(
                                 kept,
                                 wheel.path,
@@ -180,9 +178,9 @@ def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Reci
     Without the compilers if the build started none, so that the wheel is found again on
     a machine with other ones; with the processor if the wheel is for no other.
     """
-    recipe, rules = job.recipe, job.context.project.rules(job.output.name)
-    is_pure = wheel.is_pure and not has_machine_code(wheel.path)
-    if started.names == () and is_pure:
+    recipe = job.recipe
+    is_unused = started.names == () and wheel.is_pure
+    if is_unused and not has_machine_code(wheel.path):
         return recipe.without_compilers
     settings = map(str, job.config_settings.values())
     options = find_native_options(
@@ -190,7 +188,7 @@ def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Reci
     )
     if not options:
         return recipe
-    if not rules.native:
+    if not job.context.project.rules(job.output.name).native:
         job.context.tools.run.report(
             f"{wheel.path.name} is for the processor of this machine alone"
             f" ({', '.join(options)}): machines with another one build it again"
@@ -198,13 +196,19 @@ def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Reci
     return recipe.for_processor
 
 
-def hold_own_lock(job: Job, kept: Recipe) -> AbstractContextManager[object]:
-    """Hold the lock of a recipe under which a wheel is kept.
+@contextmanager
+def hold_own_lock(
+    job: Job, wheel: WheelFile, started: StartedCompilers
+) -> Iterator[Recipe]:
+    """Hold the lock of a wheel that was built; yield the recipe that it is kept under.
 
     The caller holds the lock of the job's recipe.
     """
-    is_held = kept.key == job.recipe.key
-    return nullcontext() if is_held else job.context.tools.store.hold_lock(kept.key)
+    kept = choose_recipe(job, wheel, started)
+    with ExitStack() as stack:
+        if kept.key != job.recipe.key:
+            stack.enter_context(job.context.tools.store.hold_lock(kept.key))
+        yield kept
 
 
 def begin_tree(job: Job, build_dir: BuildDirectory) -> Path:
