@@ -91,6 +91,16 @@ def minor_version(version: str) -> str:
     return version if found is None else found[1] + found[2]
 
 
+def sort_pythons(versions: Iterable[str]) -> list[str]:
+    """Return versions of Python, the lowest first; free-threaded ones come after."""
+
+    def order(version: str) -> tuple[tuple[int, ...], bool]:
+        numbers = version.removesuffix("t").split(".")
+        return tuple(map(int, numbers)), version.endswith("t")
+
+    return sorted(versions, key=order)
+
+
 def variable_of(axis: str) -> str:
     """Return the variable with an axis's value, for setup steps of CI."""
     return f"CELL_{axis.upper().replace('-', '_')}"

@@ -26,7 +26,7 @@ from nox_buildstages.config.project import read_cells
 from nox_buildstages.declarations.documents import read_document
 from nox_buildstages.environments.environment import Environment, is_complete
 from nox_buildstages.errors import BuildStagesError, UsageError
-from nox_buildstages.model import LOGS, REPORT, minor_version
+from nox_buildstages.model import LOGS, REPORT, minor_version, sort_pythons
 from nox_buildstages.run.ci import annotate
 from nox_buildstages.run.environment_lock import EnvironmentLock
 from nox_buildstages.run.nox_command_line import (
@@ -164,7 +164,8 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     if finds_python and adapter.find_python() is None:  # nox may download one
         sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
     for session in sessions:
-        python = [*session.pythons] or first_python
+        # A wheel that fits several Pythons is built by the lowest one.
+        python = sort_pythons(session.pythons) or first_python
         of_python = "-{python}" if session.pythons else ""
         has_work = session.has_workspace and session.name != SHELL  # has the terminal
         runs_beside_others = has_work or bool(session.requires)

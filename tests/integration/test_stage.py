@@ -12,12 +12,13 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import uv
 from packaging.pylock import Package, PackageWheel
 from packaging.requirements import Requirement
+from packaging.tags import cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
@@ -1275,3 +1276,37 @@ def test_jobs_and_memory_are_no_part_of_the_key(shop: Shop) -> None:
     assert shop.provide().wheel.key == built.wheel.key
     (planned, _) = plan_outputs(shop.context(), shop.history({}))
     assert planned.reasons == ()
+
+
+# Several Pythons -------------------------------------------------------------------
+
+
+def test_a_wheel_that_fits_a_higher_python_is_built_once(shop: Shop) -> None:
+    """The higher Python has a key of its own, and uses the wheel of the lower one.
+
+    If another variable is set, it has to build its own.
+    """
+    own = shop.interpreter.tags[0]
+    shop.write(tag=f"{own.interpreter}-abi3-{own.platform}")
+    first = shop.provide()
+    lower, context = shop.context(), shop.context()
+    tags = (*cpython_tags((3, 99), ["cp399"], [own.platform]),)
+    markers = cast("Any", {**context.interpreter.markers})
+    markers.update(python_version="3.99", python_full_version="3.99.0")
+    other = replace(context.interpreter, markers=markers, tags=tags)
+    higher = replace(context, interpreter=other, find_lower=lambda: [lower])
+    stage = context.graph.stages["low"]
+    assert higher.own_recipe("low", first.output.name).key != first.wheel.key
+    (result,) = provide_stage(higher, stage, shop.environment)
+    assert result.wheel == first.wheel
+    assert not result.is_built
+    assert len(shop.wheels()) == 1
+    other = replace(other, tags=other.tags[:1])  # for that version alone
+    without = replace(shop.context(), interpreter=other, find_lower=lambda: [lower])
+    shop.stage["env"] = {"ARCH": "9"}
+    changed = replace(
+        shop.context(), interpreter=higher.interpreter, find_lower=lambda: [lower]
+    )
+    for alone in (without, changed):
+        with pytest.raises(BuildStagesError, match="isn't built yet"):
+            alone.get_wheel("low", first.output.name)

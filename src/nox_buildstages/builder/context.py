@@ -30,7 +30,7 @@ from nox_buildstages.system.machine import libc, processor
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from packaging.pylock import Pylock
@@ -110,6 +110,8 @@ class BuildContext(Value, eq=False):
     """An environment of the interpreter, in which wheels of others are tried."""
     delivered: Mapping[str, str] = field(default_factory=dict)
     """The keys of the wheels in the wheelhouse, by project."""
+    find_lower: Callable[[], Iterable[BuildContext]] = tuple
+    """Returns the contexts of lower Pythons of the project, the lowest first."""
 
     def place(self, stage: str, output: LockedOutput | None = None) -> dict[str, str]:
         """Return the place of an event: a stage for an interpreter, or an output."""
@@ -307,7 +309,9 @@ class BuildContext(Value, eq=False):
         self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
 
     def recipe(self, stage: str, output: NormalizedName) -> Recipe:
-        """Return the recipe of an output's wheel.
+        """Return the recipe of an output's wheel, which may be that of a lower Python.
+
+        The wheel of the lowest Python that suits this one counts, if it is built.
 
         Raises:
             BuildStagesError: The store lacks a wheel of an earlier stage.
@@ -315,10 +319,53 @@ class BuildContext(Value, eq=False):
             BuildStagesError: A tool of the stage doesn't print a version.
             SourceError: A directory or a patch can't be read.
         """
+        return self.tools.run.once(
+            (SESSION, "recipe", self, stage, output),
+            lambda: self._find_shared(stage, output) or self.own_recipe(stage, output),
+        )
+
+    def locked_output(self, stage: str, output: NormalizedName) -> LockedOutput:
+        """Return the entry of an output in the lock of its stage."""
+        return next(it for it in self.locks[stage].outputs if it.name == output)
+
+    def is_shared(self, recipe: Recipe) -> bool:
+        """Whether another Python builds the wheel of a recipe."""
+        version = self.interpreter.markers["python_full_version"]
+        return recipe.interpreter["version"] != version
+
+    def _find_shared(self, stage: str, output: NormalizedName) -> Recipe | None:
+        """Return the recipe of a wheel of a lower Python that suits this one, too.
+
+        Its tags decide that, and both Pythons have locked the same metadata.
+        """
+        for lower in self.find_lower():
+            try:
+                recipe = lower.own_recipe(stage, output)
+                own = self.own_recipe(stage, output)
+            except BuildStagesError:  # a wheel of an earlier stage isn't built yet
+                continue
+            wheel = lower.find_wheel(recipe)
+            if wheel is None or not own.differs_by_python(recipe):
+                continue
+            from packaging.utils import parse_wheel_filename  # noqa: PLC0415 - few have several Pythons
+
+            tags = parse_wheel_filename(wheel.path.name)[3]
+            locked = [
+                one.locked_output(stage, output).metadata for one in (lower, self)
+            ]
+            if locked[0] == locked[1] and not tags.isdisjoint(self.interpreter.tags):
+                return recipe
+        return None
+
+    def own_recipe(self, stage: str, output: NormalizedName) -> Recipe:
+        """Return the recipe of an output's wheel if this Python builds it.
+
+        Raises:
+            BuildStagesError: As ``recipe`` does.
+        """
 
         def find() -> Recipe:
-            outputs = self.locks[stage].outputs
-            locked = next(it for it in outputs if it.name == output)
+            locked = self.locked_output(stage, output)
             recipe = self.make_recipe(self.graph.stages[stage], locked)
             if isinstance(locked.source, DirectorySource):
                 recipe = self._keep_source(recipe, stage)
@@ -327,7 +374,7 @@ class BuildContext(Value, eq=False):
                 _LOG.debug("key of %s: %s from %s", output, recipe.key, parts)
             return recipe
 
-        return self.tools.run.once((SESSION, "recipe", self, stage, output), find)
+        return self.tools.run.once((SESSION, "own recipe", self, stage, output), find)
 
     def _keep_source(self, recipe: Recipe, stage: str) -> Recipe:
         """Return a recipe with the files of its folder that this run has used.

@@ -90,7 +90,7 @@ class Job(Value):
     @property
     def recipe(self) -> Recipe:
         """The recipe of the wheel."""
-        return self.context.recipe(self.stage.name, self.output.name)
+        return self.context.own_recipe(self.stage.name, self.output.name)
 
     @property
     def place(self) -> dict[str, str]:

@@ -77,11 +77,12 @@ def provide_stage(
         for it in context.locks[stage.name].outputs
         if only is None or it.name in only
     ]
+    recipes = {it.name: context.recipe(stage.name, it.name) for it in outputs}
     missing = [
         output
         for output in outputs
-        if output.name in rebuild
-        or context.fetch_wheel(context.recipe(stage.name, output.name)) is None
+        if (output.name in rebuild and not context.is_shared(recipes[output.name]))
+        or context.fetch_wheel(recipes[output.name]) is None
     ]
     for result in available_results(context, stage):
         if result.output in outputs and (
@@ -92,8 +93,7 @@ def provide_stage(
                 context.place(stage.name, result.output),
                 **result.wheel.facts,
             )
-            recipe = context.recipe(stage.name, result.output.name)
-            tools.store.remove_partial_build(recipe.key)
+            tools.store.remove_partial_build(recipes[result.output.name].key)
     if missing:
         _build_missing(context, stage, environment, order, missing)
     for output in outputs:
@@ -267,5 +267,6 @@ def available_results(context: BuildContext, stage: Stage) -> Iterator[OutputRes
                 output=output,
                 patches=recipe.patches,
                 stage=stage.name,
-                is_built=wheel.run == context.tools.run.id,
+                is_built=wheel.run == context.tools.run.id
+                and not context.is_shared(recipe),
             )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.utils import parse_wheel_filename
 
 from nox_buildstages.builder.build import Build, call_function
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
@@ -12,10 +17,15 @@ from nox_buildstages.builder.stage import (
     provide_stage,
 )
 from nox_buildstages.errors import BuildError
+from nox_buildstages.model import minor_version
+from nox_buildstages.run.events import BEGUN
+from nox_buildstages.system.locks import PAUSE
+from nox_buildstages.system.process import check_interrupt
 from nox_buildstages.value import replace
+from nox_buildstages.wheelhouse.directory import Wheelhouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nox_buildstages.model import Stage
     from nox_buildstages.workspace.workspace import Workspace
@@ -44,6 +54,7 @@ def run_stage(
     tools, environment = workspace.tools, workspace.environment
     needed = (stage.name, *workspace.cell.graph.ancestors(stage.name))
     locks, were_made = workspace.ensure_locks(needed)
+    _await_lower_pythons(workspace, stage)
     cell = project.stage_cell(stage.name)
     house = workspace.wheelhouse_of(cell)
     delivered = {it["name"]: it["key"] for it in house.read_manifest().wheels}
@@ -81,3 +92,45 @@ def run_stage(
 
             reproducible.check_reproducible(context, stage, environment)
     return None
+
+
+def _await_lower_pythons(workspace: Workspace, stage: Stage) -> None:
+    """Wait while lower Pythons build this stage in other processes of the run.
+
+    Their wheels may fit this Python, unless the last ones didn't. A session that begins
+    later isn't waited for: it may need the place of this one.
+    """
+    run, project = workspace.tools.run, workspace.project
+    if not run.is_parallel:
+        return
+    own = workspace.interpreter.tags
+    names = set()
+    for python in workspace.lower_pythons:
+        cell = project.stage_cell(stage.name)
+        folder = project.wheelhouse_of(cell, minor_version(python))
+        wheels = Wheelhouse(folder).read_manifest().wheels
+        tags = {it["name"]: parse_wheel_filename(it["file"])[3] for it in wheels}
+        if any(
+            it.name not in tags or not tags[it.name].isdisjoint(own)
+            for it in stage.outputs
+        ):
+            names.add(f"{workspace.cell.session(stage)}-{python}")
+    if not names:
+        return
+
+    def running() -> list[str]:
+        last = {it.session: it for it in run.events_of("") if it.step == "session"}
+        begun = (last[it] for it in names & last.keys() if last[it].state == BEGUN)
+        return [it.session for it in begun if Path(f"/proc/{it.process}").exists()]
+
+    @contextmanager
+    def wait(begin: Callable[..., None]) -> Iterator[None]:
+        if found := running():
+            begin(", ".join(sorted(found)))
+        while running():
+            check_interrupt()
+            time.sleep(PAUSE)
+        yield
+
+    with run.wait(wait, "{}, whose wheels may fit this Python"):
+        pass

@@ -194,6 +194,18 @@ class Recipe(Value):
             earlier = replace(earlier, machine=machine)
         return describe_changes(earlier, new)
 
+    def differs_by_python(self, other: Recipe) -> bool:
+        """Whether another recipe differs only by its Python.
+
+        The environments may have wheels for another Python, and packages that only one
+        of the two needs. Common packages have the same version.
+        """
+        mine, its = self.environment, other.environment
+        same = replace(other, interpreter=self.interpreter, environment=mine)
+        return same == self and all(
+            mine[name].version == its[name].version for name in mine.keys() & its.keys()
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON, with the same mappings, not copies.
 

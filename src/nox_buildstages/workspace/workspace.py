@@ -12,7 +12,9 @@ from uv import find_uv_bin
 from nox_buildstages.builder.context import SESSION, BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import SETTLE, JobPool
 from nox_buildstages.builder.sandbox.policy import SandboxPolicy
+from nox_buildstages.config.graph import session_folder
 from nox_buildstages.declarations.settings import Indexes
+from nox_buildstages.environments.environment import is_complete
 from nox_buildstages.environments.sync import Syncer
 from nox_buildstages.errors import (
     BuildStagesError,
@@ -29,7 +31,7 @@ from nox_buildstages.lock.files.inputs import (
     digest_inputs,
 )
 from nox_buildstages.lock.files.selection import Selection, digest_interpreter
-from nox_buildstages.model import Cell
+from nox_buildstages.model import Cell, minor_version, sort_pythons
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.sources.trees import find_caches
 from nox_buildstages.store.remote import Remote, choose_remote_store
@@ -203,7 +205,39 @@ class Workspace(Value):
             locks=locks,
             logs=self.wheelhouse.logs,
             environment=self.environment,
+            find_lower=lambda: self.tools.run.once(
+                (SESSION, "lower", str(self.project.cell), self.python),
+                lambda: [*self._lower_contexts()],
+            ),
         )
+
+    @property
+    def lower_pythons(self) -> tuple[str, ...]:
+        """The lower Pythons of the cell, the lowest first, as the table names them."""
+        pythons = sort_pythons(self.project.cell_pythons)
+        versions = [*map(minor_version, pythons)]
+        is_one = self.python in versions
+        return tuple(pythons[: versions.index(self.python)]) if is_one else ()
+
+    def _lower_contexts(self) -> Iterator[BuildContext]:
+        """Yield the contexts of lower Pythons of the project, the lowest first.
+
+        Those are left out for which nox has made no environment here.
+        """
+        names = [f"build-stages{self.project.cell.suffix}"]
+        names += map(self.cell.session, self.cell.graph.order)
+        for python in self.lower_pythons:
+            places = (
+                self.environment.location.with_name(session_folder(f"{it}-{python}"))
+                for it in names
+            )
+            for location in filter(is_complete, places):
+                interpreter = self.tools.probe(location / "bin" / "python")
+                if interpreter.version == minor_version(python):
+                    view = replace(self, interpreter=interpreter)
+                    with suppress(LockError):
+                        yield view.context(view.read_locks())
+                    break
 
     def use_store(self) -> None:
         """Keep `build-stages-prune` from removing wheels until the process ends."""

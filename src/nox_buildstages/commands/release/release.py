@@ -248,8 +248,12 @@ def _index_entry(path: Path, sha256: str) -> IndexEntry:
 
 def _locations(context: BuildContext, name: str) -> Mapping[str, str]:
     """Return the URLs of the wheels in the lock of an environment, by sha256."""
-    found = pylock.select_index_packages(context.pylock(name), context.interpreter)
-    return {file.hashes["sha256"]: file.url for _, file in found if file.url}
+    return {
+        file.hashes["sha256"]: file.url
+        for one in (*context.find_lower(), context)  # which may have built a wheel
+        for _, file in pylock.select_index_packages(one.pylock(name), one.interpreter)
+        if file.url
+    }
 
 
 def _install_runtime(

@@ -222,6 +222,9 @@ def _read_definition(table: reader.Table) -> tuple[str, Recipe]:
             config_settings=external.get(
                 "config-settings", reader.mapping_of(read_setting)
             ),
+            requires_dist=external.get(
+                "requires-dist", reader.list_of(reader.text), ()
+            ),
             interpreter=interpreter,
             tools=tools,
             patches=tuple(
