@@ -495,10 +495,10 @@ def slow(project: Project, index: Index) -> None:
         '#!/bin/sh\ncase " $* " in *" -c "*) sleep 2.5;; esac\nexec /usr/bin/cc "$@"\n'
     )
     compiler.chmod(0o755)
-    with project.pyproject.open("a", encoding="utf-8") as file:
-        file.write(
-            f'\n[tool.nox-buildstages.package.preshed]\nenv = {{ CC = "{compiler}" }}\n'
-        )
+    maps = 'outputs = ["preshed"]\n'
+    document = project.pyproject.read_text("utf-8").replace(maps, f"{maps}jobs = 2\n")
+    rules = f'[tool.nox-buildstages.package.preshed]\nenv = {{ CC = "{compiler}" }}\n'
+    project.pyproject.write_text(f"{document}\n{rules}", "utf-8")
     project.nox("-s", "build-stages")
 
 

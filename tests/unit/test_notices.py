@@ -76,6 +76,7 @@ def test_a_wheel_whose_tag_hides_compiled_code(tmp_path: Path, name: str) -> Non
         ("TOY_BUILD_OPS", "build.rs", 'env::var("TOY_BUILD_OPS")', True),
         ("TOY_BUILD_OPS", "Makefile", "$(TOY_BUILD_OPS)", True),
         ("CI_BUILD_ID", "", "", False),
+        ("PWD", "setup.py", 'os.environ["PWD"]', False),
     ],
 )
 def test_a_variable_that_a_build_would_read(

@@ -12,8 +12,6 @@ from nox_buildstages.system.process import run_in_parallel
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
 
 def test_a_question_is_asked_once(tmp_path: Path) -> None:
     """The first answer is remembered, until answers of its kind are forgotten."""
@@ -40,18 +38,3 @@ def test_threads_wait_for_the_one_that_asked_first(tmp_path: Path) -> None:
 
     calls = [lambda: run.once(("lock", "a"), find)] * 4
     assert run_in_parallel(calls) == [1, 1, 1, 1]
-
-
-def test_a_long_line_is_wrapped_on_a_terminal(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Between words, with what nox prints before it; elsewhere it stays one line."""
-    caplog.set_level("INFO", logger="nox")
-    run = Run(id="1-a", journal=Journal(tmp_path), columns=30)
-    line = "wrote to build-stages: pylock.native.toml"
-    run.report(line)
-    run.is_terminal = True
-    run.report(line)
-    run.report("short")
-    wrapped = "wrote to build-stages:\n        pylock.native.toml"
-    assert caplog.messages == [line, wrapped, "short"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nox_buildstages.text import align, diff, format_size, format_time
+from nox_buildstages.text import align, diff, format_size, format_time, wrap_line
 
 
 def test_cells_stand_below_each_other() -> None:
@@ -58,3 +58,15 @@ def test_a_difference_names_both_sides() -> None:
     old = {"a": 1, "b": 2, "c": 3}
     new = {"b": 2, "c": 4, "d": 5}
     assert list(diff(old, new)) == [("a", 1, None), ("c", 3, 4), ("d", None, 5)]
+
+
+def test_a_long_line_is_wrapped_between_words() -> None:
+    """Later lines are indented; a path that is too long stays whole."""
+    line = "wrote to build-stages: pylock.native.toml"
+    wrapped = ["wrote to build-stages:", "  pylock.native.toml"]
+    assert wrap_line(line, 24, indent="  ") == wrapped
+    assert wrap_line(line, 41, indent="  ") == [line]
+    assert wrap_line("in /a/long/path-of-words", 9, indent="") == [
+        "in",
+        "/a/long/path-of-words",
+    ]

@@ -24,6 +24,9 @@ _READ_BY_TOOLS = re.compile(
 )
 """Variables that compilers, build tools and build backends read by themselves."""
 
+_OF_SHELLS = {"HOME", "LOGNAME", "OLDPWD", "PWD", "SHELL", "SHLVL", "TERM", "USER"}
+"""Variables that are set everywhere, so a source that names one lacks nothing."""
+
 _BUILD_FILES = re.compile(
     r".*\.(py|cmake)|setup\.cfg|pyproject\.toml|CMakeLists\.txt|meson\.(build|options)"
     r"|meson_options\.txt|(GNU)?[Mm]akefile|configure(\.ac)?|build\.(rs|sh)"
@@ -52,7 +55,7 @@ def find_ignored_variables(
     return tuple(
         sorted(
             name
-            for name in outer.keys() - set(seen)
+            for name in outer.keys() - set(seen) - _OF_SHELLS
             if outer[name] and (name in named or _READ_BY_TOOLS.fullmatch(name))
         )
     )

@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from nox_buildstages.run.screen import (
     Stream,
 )
 from nox_buildstages.safe_text import Shown, show
-from nox_buildstages.text import has_colour, show_path
+from nox_buildstages.text import has_colour, show_path, wrap_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -52,6 +53,9 @@ _OUTPUT = logging.DEBUG - 1
 """The level at which nox logs the output of programs, with ``-v``."""
 
 _LOGGER = logging.getLogger("nox")
+
+_PREFIX = "nox > "
+"""Nox prints it before each record."""
 
 _COLUMNS = 100
 """The width of lines without a terminal."""
@@ -81,17 +85,28 @@ def begin_run(wheelhouse: Path) -> Run:
     is_terminal = columns is not None if is_worker else sys.stderr.isatty()
     if columns is None and is_terminal:
         columns = str(shutil.get_terminal_size().columns)
+    if is_terminal:
+        _LOGGER.addFilter(partial(_wrap_record, columns=int(columns or _COLUMNS)))
     return Run(
         id=name,
         outer=dict(os.environ),
         journal=journal,
         colour=has_colour(os.environ, is_terminal=is_terminal),
         columns=int(columns or _COLUMNS),
-        is_terminal=is_terminal,
         is_verbose=logging.getLogger().isEnabledFor(_OUTPUT),
         screen=_open_screen(journal if is_worker else None),
         is_parallel=is_worker,
     )
+
+
+def _wrap_record(record: logging.LogRecord, *, columns: int) -> bool:
+    """Wrap the lines of a record between words, those of nox as well as ours."""
+    wrapped = (
+        wrap_line(line, columns - len(_PREFIX), indent=" " * len(f"{_PREFIX}  "))
+        for line in record.getMessage().splitlines()
+    )
+    record.msg, record.args = "\n".join(it for lines in wrapped for it in lines), ()
+    return True
 
 
 def watch_processes(

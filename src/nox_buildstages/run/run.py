@@ -14,7 +14,6 @@ from nox_buildstages.run.events import BEGUN, ENDED, FAILED, RUNNING, STOPPED, E
 from nox_buildstages.run.screen import Screen
 from nox_buildstages.safe_text import show_lines
 from nox_buildstages.system.terminal import print_lines
-from nox_buildstages.text import wrap_line
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
-
-NOX_PREFIX = "nox > "
-"""Before the first line of each text that nox prints."""
 
 _UNKNOWN: Any = object()
 """In place of an answer."""
@@ -61,7 +57,6 @@ class Run(Record):
     screen: Screen = field(default_factory=Screen)
     colour: bool = False  # whether the terminal shows colours
     columns: int = 100  # of the terminal
-    is_terminal: bool = False
     is_verbose: bool = False  # nox's -v
     is_parallel: bool = False  # whether other sessions work at the same time
     stops_on_error: bool = False  # nox's --stop-on-first-error
@@ -81,13 +76,6 @@ class Run(Record):
     def report(self, text: str) -> None:
         """Print a text in nox's log, in place of the progress on the screen."""
         _LOG.debug("printed: %s", text)
-        if self.is_terminal:
-            width = self.columns - len(NOX_PREFIX)
-            wrapped = (
-                wrap_line(line, width, indent=" " * len(f"{NOX_PREFIX}  "))
-                for line in text.splitlines()
-            )
-            text = "\n".join(line for lines in wrapped for line in lines)
         with self.screen.lock:
             self.screen.clear()
             logging.getLogger("nox").info("%s", "\n".join(show_lines(text)))
