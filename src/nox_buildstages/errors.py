@@ -41,7 +41,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, ClassVar
 
 from nox_buildstages.safe_text import Shown, show, show_lines
-from nox_buildstages.text import format_time, paint, show_path
+from nox_buildstages.text import format_time, paint, show_path, wrap_line
 from nox_buildstages.value import Record, Value, field
 
 if TYPE_CHECKING:
@@ -73,18 +73,24 @@ class BuildStagesError(Record, Exception):
         parts = filter(None, (self.subject, self.problem))
         return " ".join(": ".join(parts).splitlines())
 
-    def lines(self, *, colour: bool = False) -> Iterator[Shown]:
-        """Yield the lines of the message."""
+    def lines(
+        self, *, colour: bool = False, width: int | None = None
+    ) -> Iterator[Shown]:
+        """Yield the lines of the message; its sentences are wrapped to a width."""
+        first, *rest = _wrap("error:", self.summary, width)
         error = paint("error:", "bold red", colour=colour)
-        yield show(error, " ", paint(self.summary, "bold", colour=colour))
+        yield show(error, " ", paint(first, "bold", colour=colour))
+        yield from (paint(line, "bold", colour=colour) for line in rest)
         yield from self.detail_lines(colour=colour)
         if self.log is not None:
             log = f"  log: {show_path(self.log, self.log.cwd())}{self.log_note}"
             yield paint(log, "dim", colour=colour)
-        first, _, rest = (self.hint or self.default_hint).partition("\n")
-        if first:
+        sentence, _, more = (self.hint or self.default_hint).partition("\n")
+        if sentence:
+            first, *rest = _wrap("help:", sentence, width)
             yield show(paint("help:", "cyan", colour=colour), " ", first)
-        yield from (show("  ", line) for line in dedent(rest).splitlines())
+            yield from map(show, rest)
+        yield from (show("  ", line) for line in dedent(more).splitlines())
 
     def detail_lines(self, *, colour: bool) -> Iterator[Shown]:  # noqa: ARG002 - subclasses
         """Yield the details, indented, up to the greatest number."""
@@ -101,6 +107,14 @@ class BuildStagesError(Record, Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def _wrap(label: str, text: str, width: int | None) -> list[str]:
+    """Return a sentence behind a label as lines, the first one without the label."""
+    if width is None:
+        return [text]
+    lines = wrap_line(f"{label} {text}", width, indent=" " * len(f"{label} "))
+    return [lines[0].removeprefix(f"{label} "), *lines[1:]]
 
 
 class UsageError(BuildStagesError):
@@ -306,12 +320,14 @@ class BuildError(BuildStagesError):
 
     causes: Sequence[BuildError] = ()
 
-    def lines(self, *, colour: bool = False) -> Iterator[Shown]:
+    def lines(
+        self, *, colour: bool = False, width: int | None = None
+    ) -> Iterator[Shown]:
         """Yield the message of each cause, then the lines of this message."""
         for error in self.causes:
-            yield from error.lines(colour=colour)
+            yield from error.lines(colour=colour, width=width)
             yield show()
-        yield from super().lines(colour=colour)
+        yield from super().lines(colour=colour, width=width)
 
 
 BUILD_WHEEL = "build_wheel"
@@ -363,9 +379,11 @@ class BackendError(BuildError):
                 self.subject += f" after {format_time(self.seconds)}"
             self.problem = "" if self.reason == "exit status 1" else self.reason
 
-    def lines(self, *, colour: bool = False) -> Iterator[Shown]:
+    def lines(
+        self, *, colour: bool = False, width: int | None = None
+    ) -> Iterator[Shown]:
         """Yield the lines of the message, and the command for a look into the build."""
-        yield from super().lines(colour=colour)
+        yield from super().lines(colour=colour, width=width)
         if self.hook == BUILD_WHEEL and not (self.out_of_memory or self.full_disk):
             command = f"nox -s build-stages-shell -- {self.output}{self.select}"
             label = paint("to look around:", "cyan", colour=colour)

@@ -488,7 +488,8 @@ class _Adapter(Value):
                     session.skip(show(skip_reason))
                 return
             self._annotate(error)
-            print_lines(error.lines(colour=self.run.colour))
+            run = self.run
+            print_lines(error.lines(colour=run.colour, width=run.width))
             if error.exit_status != 1:  # nox knows no other status of a session
                 raise SystemExit(error.exit_status)
             session.error("see the error above")

@@ -379,6 +379,22 @@ def test_the_summary_is_one_line() -> None:
     assert error.summary == "a: b c"
 
 
+def test_sentences_are_wrapped_on_a_terminal() -> None:
+    """What can be pasted isn't."""
+    error = BuildStagesError(
+        subject="stage kernels",
+        problem="its tool 'swig' isn't on PATH",
+        hint="install it on this machine, or here:\n  apt install swig libswig-dev",
+    )
+    assert [*error.lines(width=30)] == [
+        "error: stage kernels: its tool",
+        "       'swig' isn't on PATH",
+        "help: install it on this",
+        "      machine, or here:",
+        "  apt install swig libswig-dev",
+    ]
+
+
 def test_a_terminal_shows_each_kind_of_line_in_its_colour() -> None:
     """Without the colours, the text is the same."""
     error = BuildError(problem="b", details=["d"], log=Path("/l"), hint="do\nthis")

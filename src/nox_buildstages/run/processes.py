@@ -93,6 +93,7 @@ def begin_run(wheelhouse: Path) -> Run:
         journal=journal,
         colour=has_colour(os.environ, is_terminal=is_terminal),
         columns=int(columns or _COLUMNS),
+        width=int(columns or _COLUMNS) if is_terminal else None,
         is_verbose=logging.getLogger().isEnabledFor(_OUTPUT),
         screen=_open_screen(journal if is_worker else None),
         is_parallel=is_worker,
@@ -270,5 +271,5 @@ def _end_run(
     except Exception as error:  # noqa: BLE001 - the last line of defence
         from nox_buildstages.run.unexpected import explain  # noqa: PLC0415
 
-        run.print_lines(explain(error).lines(colour=run.colour))
+        run.print_lines(explain(error).lines(colour=run.colour, width=run.width))
     run.journal.remove()

@@ -57,6 +57,7 @@ class Run(Record):
     screen: Screen = field(default_factory=Screen)
     colour: bool = False  # whether the terminal shows colours
     columns: int = 100  # of the terminal
+    width: int | None = None  # of the terminal; None if there is none
     is_verbose: bool = False  # nox's -v
     is_parallel: bool = False  # whether other sessions work at the same time
     stops_on_error: bool = False  # nox's --stop-on-first-error
