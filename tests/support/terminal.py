@@ -116,7 +116,7 @@ def watch(
     """
     screen, shown = Terminal(columns), [""]
     colourful = {name: env[name] for name in env if name != "NO_COLOR"}
-    argv = ["/bin/bash", "-c", f"exec {command}"]
+    argv = ["/bin/bash", "-c", command]
     with _started(argv, folder, colourful, columns) as (process, ours):
         for text in _read(ours):
             screen.write(text)
