@@ -492,7 +492,8 @@ def slow(project: Project, index: Index) -> None:
     )
     compiler = project.folder / "cc"
     compiler.write_text(
-        '#!/bin/sh\ncase " $* " in *" -c "*) echo cc $*; sleep 2.5;; esac\nexec /usr/bin/cc "$@"\n'
+        '#!/bin/sh\ncase " $* " in *" -c "*) echo cc $*; sleep 2.5;; esac\n'
+        'exec /usr/bin/cc "$@"\n'
     )
     compiler.chmod(0o755)
     maps = 'outputs = ["preshed"]\n'
