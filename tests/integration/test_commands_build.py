@@ -162,7 +162,8 @@ def test_a_failed_build_is_in_the_journal(project: Project) -> None:
     assert ends == [("compile", "failed"), ("output", "failed"), ("stage", "failed")]
     (compiled, *_) = (it for it in events if it.state == "failed")
     assert (compiled.output, compiled.stage) == ("kernels", "only")
-    assert compiled.facts["problem"] == "kernels 1.0 (stage only) failed to build"
+    problem = compiled.facts["problem"].partition(" after ")[0]  # on a slow machine
+    assert problem == "kernels 1.0 (stage only) failed to build"
 
 
 def test_locks_are_made_once_in_a_run(
