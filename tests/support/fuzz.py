@@ -30,6 +30,12 @@ from packaging.requirements import Requirement
 from nox_buildstages.builder.compilers import ninja_log
 from nox_buildstages.builder.diagnosis.diagnose import diagnose
 from nox_buildstages.builder.diagnosis.situation import Situation
+from nox_buildstages.commands.release.provenance import (
+    BUILD_TYPE,
+    PREDICATE,
+    STATEMENT,
+)
+from nox_buildstages.commands.release.statements import read_statements
 from nox_buildstages.commands.shell.changes import load_made
 from nox_buildstages.config.cells import arrange_cells
 from nox_buildstages.config.lines import find_lines
@@ -461,6 +467,13 @@ def _read_manifest(content: bytes, scratch: Path) -> None:
     manifest = parse_manifest(content)
     format_manifest(manifest)
     [*manifest.files()]
+
+
+def _read_statement(content: bytes, scratch: Path) -> None:
+    path = scratch / "statement.json"
+    path.write_bytes(content)
+    for statement in read_statements(path):
+        statement.find_differences(RECIPE)
 
 
 def _read_notes(content: bytes, scratch: Path) -> None:
@@ -954,6 +967,40 @@ RECORD = {
     },
 }
 
+PROVENANCE = {
+    "_type": STATEMENT,
+    "subject": [{"name": "a-1.0-py3-none-any.whl", "digest": {"sha256": SHA}}],
+    "predicateType": PREDICATE,
+    "predicate": {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {
+                "output": "a",
+                "version": "1.0",
+                "config-settings": {"one": "x", "more": ["y"]},
+                "env": {"X": "1"},
+                "pass-env": {"TOKEN": ""},
+                "network": False,
+                "sandbox": True,
+            },
+            "internalParameters": {"key": SHA, "interpreter": {}, "tools": {"cc": "1"}},
+            "resolvedDependencies": [
+                {
+                    "name": name,
+                    "digest": {"sha256": SHA},
+                    "annotations": {"kind": kind, "version": "1", "subdirectory": "x"},
+                }
+                for name, kind in (("a", "source"), ("b", "build-dependency"))
+            ],
+        },
+        "runDetails": {
+            "byproducts": [
+                {"name": "b-1.0-py3-none-any.whl", "digest": {"sha256": SHA}}
+            ]
+        },
+    },
+}
+
 MANIFEST = {
     "format": 1,
     "wheels": [
@@ -1121,6 +1168,7 @@ def make_kinds(scratch: Path) -> tuple[Kind, ...]:
             ("other tools", "", (REQUIREMENTS,), _read_declarations),
             ("record", "json", (_dump(RECORD),), _read_record),
             ("manifest", "json", (_dump(MANIFEST),), _read_manifest),
+            ("statement", "json", (_dump(PROVENANCE),), _read_statement),
             ("note", "json", (*map(_dump, NOTES),), _read_notes),
             ("journal", "jsonl", (b"\n".join(map(_dump, JOURNAL)),), _read_journal),
             ("wheel", "", (wheel.read_bytes(),), _read_wheel),

@@ -124,7 +124,7 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
     )
     return HomeSettings(
         variables=variables,
-        toolchains=tuple(filter(Path.is_dir, toolchains)),
+        toolchains=tuple(filter(os.path.isdir, toolchains)),  # perhaps of another user
         files={name: text for part in parts for name, text in part.files.items()},
         mirrors=tuple(it for part in parts for it in part.mirrors),
         left_out=tuple(it for part in parts for it in part.left_out),
