@@ -279,7 +279,13 @@ def test_a_statement_is_read_as_its_recipe(
 ) -> None:
     """Whatever the source is, on one line or on several."""
     patch = AppliedPatch(sha256=PATCH, name="a.patch")
-    wheel = result(source, identity, patches=(patch,), machine={"cc": "gcc 12"})
+    wheel = result(
+        source,
+        identity,
+        patches=(patch,),
+        machine={"cc": "gcc 12"},
+        requires_dist=("- black",),
+    )
     for indent in (None, 2):
         found = read(tmp_path, statement(wheel), indent=indent)
         assert found.built == (wheel.wheel.path.name, SHA)
@@ -294,7 +300,6 @@ def test_a_statement_is_read_as_its_recipe(
     [
         ({"env": {"ARCHS": "10.0"}}, ["env ARCHS '9.0' → '10.0'"]),
         ({"tools": {"nvcc": "13.1"}}, ["tool nvcc '13.0' → '13.1'"]),
-        ({"machine": {"cc": "gcc 13"}}, []),
         ({"network": True}, ["network off → on"]),
         ({"open_files": True}, ["sandbox on → off"]),
         ({"passed": {"TOKEN": "x"}}, ["env TOKEN unset → set"]),
@@ -311,10 +316,21 @@ def test_a_statement_is_read_as_its_recipe(
 def test_the_inputs_that_differ_are_named(
     tmp_path: Path, changed: dict[str, Any], expected: list[str]
 ) -> None:
-    """A wheel whose build started no compiler is the same with any compiler."""
+    """The value of the statement comes first."""
     found = read(tmp_path, statement(result(ARCHIVE)))
     recipe = replace(result(ARCHIVE).wheel.recipe, **changed)
     assert list(found.find_differences(recipe)) == expected
+
+
+def test_compilers_count_only_for_a_build_that_started_one(tmp_path: Path) -> None:
+    """A wheel of another build is the same with any compiler."""
+    here = result(ARCHIVE, machine={"cc": "gcc 12"})
+    recipe = replace(here.wheel.recipe, machine={"cc": "gcc 13"})
+    found = read(tmp_path, statement(here))
+    assert found.find_differences(recipe) == ("tool cc 'gcc 12' → 'gcc 13'",)
+    pure = replace(here.wheel, recipe=here.wheel.recipe.without_compilers)
+    found = read(tmp_path, statement(replace(here, wheel=pure)))
+    assert found.find_differences(recipe) == ()
 
 
 def test_a_passed_value_is_compared_by_the_key(tmp_path: Path) -> None:
