@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["wheel", "editable"]
 """A regular wheel, or an editable wheel that points to the source (PEP 660)."""
 
+_CMAKE_ARGS = "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON"
+"""Else libraries that are linked with others of their build have its path, which CMake
+clears later, but not without a trace."""
+
 _WARNINGS = Lock()
 """Held while warnings are caught, which isn't safe in several threads."""
 
@@ -78,7 +82,8 @@ class Backend(Value):
         kind, settings = self.system.backend, self.settings
         if kind == "scikit_build_core.build":
             if settings.keys().isdisjoint(("build-dir", "skbuild.build-dir")):
-                return replace(self, env={"SKBUILD_BUILD_DIR": str(folder), **self.env})
+                own = {"SKBUILD_BUILD_DIR": str(folder), "CMAKE_ARGS": _CMAKE_ARGS}
+                return replace(self, env={**own, **self.env})
         elif kind == "mesonpy" and settings.keys().isdisjoint(
             ("build-dir", "builddir")
         ):
