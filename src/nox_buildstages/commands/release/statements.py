@@ -232,9 +232,6 @@ def _read_definition(table: reader.Table) -> tuple[str, Recipe]:
                 for it in resources
                 if it.kind == "patch"
             ),
-            requires_dist=external.get(
-                "requires-dist", reader.list_of(reader.text), ()
-            ),
             network=external.get("network", reader.boolean),
             open_files=not external.get("sandbox", reader.boolean, default=True),
             passed=dict.fromkeys(external.get("pass-env", _TEXTS, {}), ""),
