@@ -23,9 +23,11 @@ from nox_buildstages.report.private import Privacy
 from nox_buildstages.report.trace import render_trace
 from nox_buildstages.run.events import Event
 from nox_buildstages.value import replace
+from support.browser import find_faults, needs_browser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from nox_buildstages.report.data import Report
     from nox_buildstages.run.events import Step
@@ -407,6 +409,26 @@ def test_a_run_without_an_end_is_marked(state: str, title: str) -> None:
     page = render_page(report(events, was_killed=state == "killed"))
     assert f"<title>models: {title}</title>" in page
     assert f'class="bar compile {state}"' in page
+
+
+@pytest.mark.slow
+@needs_browser
+def test_pages_in_a_browser(tmp_path: Path) -> None:
+    """On a desktop and a phone, nothing scrolls sideways, and the console is empty."""
+    failed = span(0, 5, "output", "maps/maplike", "failed", message=["error: x"])
+    begun = [event(0, "output", "begun", "maps/maplike")]
+    matrix = span(0, 5, "output", "maps(numpy=2.4)/maplike", "built", seconds=5.0)
+    for name, found in {
+        "built": report(),
+        "failed": report(failed),
+        "stopped": report(begun),
+        "killed": report(begun, was_killed=True),
+        "running": report(begun, is_over=False),
+        "matrix": report(matrix, place("numpy=2.3", entries=()), place("numpy=2.4")),
+    }.items():
+        (tmp_path / f"{name}.html").write_text(render_page(found), "utf-8")
+    pages = sorted(it.name for it in tmp_path.iterdir())
+    assert find_faults(tmp_path, pages) == []
 
 
 # Other files -------------------------------------------------------------------------
