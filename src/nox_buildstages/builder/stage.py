@@ -85,6 +85,14 @@ def provide_stage(
         or context.fetch_wheel(recipes[output.name]) is None
     ]
     for result in available_results(context, stage):
+        name, recipe = result.output.name, result.wheel.recipe
+        is_kept = name in rebuild and result.wheel.run != tools.run.id
+        if is_kept and context.is_shared(recipe):
+            python = recipe.interpreter["version"]
+            tools.run.report(
+                f"{name}: Python {python} builds its wheel for this one, too; to build"
+                " it again, run the session of that Python"
+            )
         if result.output in outputs and (
             result.is_built or result.output not in missing
         ):

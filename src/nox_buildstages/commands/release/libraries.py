@@ -20,7 +20,7 @@ from nox_buildstages.environments.packages import list_files, site_packages
 from nox_buildstages.system.files import read_text
 from nox_buildstages.system.process import Command
 from nox_buildstages.value import Value
-from nox_buildstages.wheels.linking import read_linking
+from nox_buildstages.wheels.links import read_linking
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

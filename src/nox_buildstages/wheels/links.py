@@ -22,8 +22,7 @@ class Linking(Value):
 
 def read_linking(path: Path) -> Linking | None:
     """Return what an ELF file says to the loader; None for any other file."""
-    from elftools.common.exceptions import ELFError  # noqa: PLC0415 - needs an extra
-    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415
+    from elftools.elf.dynamic import DynamicSegment  # noqa: PLC0415 - needs an extra
     from elftools.elf.elffile import ELFFile  # noqa: PLC0415
 
     found: dict[str, list[str]] = {}
@@ -34,10 +33,10 @@ def read_linking(path: Path) -> Linking | None:
             for segment in ELFFile(stream).iter_segments():
                 if isinstance(segment, DynamicSegment):
                     for tag in segment.iter_tags():
-                        name = tag.entry.d_tag.removeprefix("DT_").lower()
+                        name = str(tag.entry.d_tag).removeprefix("DT_").lower()
                         if name in {"needed", "soname", "rpath", "runpath"}:
                             found.setdefault(name, []).append(getattr(tag, name))
-        except ELFError:
+        except Exception:  # noqa: BLE001 - pyelftools raises anything for damaged files
             return None
     texts = found.get("runpath") or found.get("rpath") or []
     origin = str(path.parent)
