@@ -13,7 +13,7 @@ later locks of the list:
 6. ``project-PATH``: the build backend of the project itself runs.
 7. ``jobs/HOST/SLOT``: a job slot; held for successive builds.
 8. ``KEY``: the wheel of a key is built or fetched. A process with the lock of a key
-   with compilers may take the one of the same key without them.
+   may take the one of the same key without compilers, or with a processor.
 9. ``KEY-runs``: processes of a build run; held by their supervisor.
 10. ``compilers``, ``git/MIRROR``, ``jobs/HOST/claims``, ``trial``: for moments.
 
