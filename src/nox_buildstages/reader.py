@@ -1,8 +1,8 @@
-"""The only parser of JSON and TOML: texts that others may have damaged or forged.
+"""The only parser of JSON and TOML: texts damaged or forged by others, perhaps.
 
-The result is a value, or an `UnreadableError` that names the place. A *shape* is a
-function that returns the value of ours for a parsed value, such as `text` or
-``list_of(text)``, and raises that error for anything else.
+The result is a value, or an `UnreadableError` with the place. A *shape* is a function
+from a parsed value to a value of ours, such as `text` or ``list_of(text)``, and raises
+the error for anything else.
 
 `system/documents.py` reads files.
 """

@@ -1,9 +1,9 @@
 r"""The border for text from elsewhere: what is shown can't steer what shows it.
 
 Names, metadata, requirements, log lines, and answers of servers may contain anything:
-codes for a terminal, commands to a CI system, HTML, Markdown. Each way out takes a
-type of its own, and only functions of this module make values of these types. So a
-type checker finds text that nobody made harmless:
+codes for a terminal, commands to a CI system, HTML, Markdown. Each way out takes
+another type, and only functions of this module make values of these types. So a type
+checker finds text which nobody made harmless:
 
 * `Shown` for terminals and logs of CI systems,
 * `Markup` for HTML,

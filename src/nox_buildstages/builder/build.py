@@ -57,7 +57,7 @@ class Build(Record):
     has_begun: bool = False
 
     def __call__(self, output: str | None = None) -> tuple[BuiltWheel, ...]:
-        """Build what the store lacks of all outputs, or of one; return the wheels.
+        """Build the missing wheels of all outputs, or of one; return the wheels.
 
         Raises:
             BuildStagesError: An output can't be built.

@@ -309,9 +309,9 @@ class BuildContext(Value, eq=False):
         self.tools.run.once((SESSION, "wheel", recipe.key, self), lambda: wheel)
 
     def recipe(self, stage: str, output: NormalizedName) -> Recipe:
-        """Return the recipe of an output's wheel, which may be that of a lower Python.
+        """Return the recipe of an output's wheel, perhaps the recipe of a lower Python.
 
-        The wheel of the lowest Python that suits this one counts, if it is built.
+        The wheel of the lowest suitable Python counts, if the store has the wheel.
 
         Raises:
             BuildStagesError: The store lacks a wheel of an earlier stage.
@@ -334,9 +334,9 @@ class BuildContext(Value, eq=False):
         return recipe.interpreter["version"] != version
 
     def _find_shared(self, stage: str, output: NormalizedName) -> Recipe | None:
-        """Return the recipe of a wheel of a lower Python that suits this one, too.
+        """Return the recipe of a lower Python, if the wheel suits this Python.
 
-        Its tags decide that, and both Pythons have locked the same metadata.
+        The tags decide, and both Pythons have locked the same metadata.
         """
         for lower in self.find_lower():
             try:

@@ -200,7 +200,7 @@ def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Reci
 def hold_own_lock(
     job: Job, wheel: WheelFile, started: StartedCompilers
 ) -> Iterator[Recipe]:
-    """Hold the lock of a wheel that was built; yield the recipe that it is kept under.
+    """Hold the lock of a finished wheel; yield the recipe for keeping the wheel.
 
     The caller holds the lock of the job's recipe.
     """
@@ -274,8 +274,7 @@ def build_wheel(
     """Run the hook ``build_wheel`` in a source tree, and check the wheel.
 
     Return the wheel, the hits of the compiler cache in words, whether all compilers ran
-    below the build backend, so that their memory was measured, and the compilers that
-    it started.
+    below the build backend, so that their memory was measured, and the compilers.
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
@@ -404,8 +403,8 @@ def check_promise(
     """Compare what the lock trusts with the build backend, before it compiles.
 
     The lock has the metadata of an sdist or of a wheel on the index. The backend may
-    not have been asked yet in this environment, or only without earlier outputs. One
-    that fails here may still build the wheel.
+    not have been asked yet in this environment, or only without earlier outputs. A
+    backend may fail here and still build the wheel.
 
     Raises:
         WheelError: The backend announces another wheel, or has more requirements.

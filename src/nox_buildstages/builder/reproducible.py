@@ -84,11 +84,11 @@ def build_again(
     environment: Environment,
     expected: Mapping[NormalizedName, tuple[str, str]],
 ) -> Iterator[tuple[NormalizedName, Path | None]]:
-    """Build outputs of a stage again, and compare the wheels with what is expected.
+    """Build outputs of a stage again, and compare the wheels with expected ones.
 
     Each build runs at the path of the first build, without a compiler cache. The store
     doesn't change. ``expected`` has the file name and the sha256 of each wheel. Yield
-    the name of each output, with the wheel if it is another one: it is kept in a folder
+    the name of each output, with the wheel if the wheel differs: that stays in a folder
     of the environment.
 
     Raises:

@@ -191,8 +191,8 @@ def _fetch(context: BuildContext, stage: Stage, output: LockedOutput) -> None:
 class StageBuilds(Record):
     """The builds of a stage, which threads take one after another.
 
-    After a failure that the others don't share, threads build the others. After another
-    one, no build begins, and those that run come to their end, as with make and ninja.
+    After a failure of one output alone, threads build the others. After another
+    failure, no build begins, and running builds come to an end, as with make and ninja.
     """
 
     pending: deque[Job]

@@ -38,10 +38,10 @@ def run_stage(
 ) -> str | None:
     """Provide every wheel of a stage, and with ``--check-reproducible`` build it twice.
 
-    The function of a stage in Python does what it likes beside that.
+    The function of a stage in Python does anything else, too.
 
-    Cells share a stage that none of their differences concerns; the wheelhouses of
-    these cells get its wheels when their final stage runs.
+    Cells share a stage if none of their differences concerns the stage; the wheelhouses
+    of these cells get the wheels when their final stage runs.
 
     Raises:
         BuildStagesError: The locks can't be made, or an output can't be built.
@@ -97,8 +97,8 @@ def run_stage(
 def _await_lower_pythons(workspace: Workspace, stage: Stage) -> None:
     """Wait while lower Pythons build this stage in other processes of the run.
 
-    Their wheels may fit this Python, unless the last ones didn't. A session that begins
-    later isn't waited for: it may need the place of this one.
+    Their wheels may fit this Python, unless the last wheels didn't. Sessions that
+    begin later may need the place of this session, so nothing waits for them.
     """
     run, project = workspace.tools.run, workspace.project
     if not run.is_parallel:

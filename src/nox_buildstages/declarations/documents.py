@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Return a parsed pyproject.toml; its ``[tool.uv]`` are the settings in effect.
+    """Return a parsed pyproject.toml; ``[tool.uv]`` has the settings in effect.
 
-    If ``[tool.uv]`` is faulty, the document is returned as it is: who reads the table
-    reports that with all other problems.
+    If ``[tool.uv]`` is faulty, the document is returned unchanged: the reader of the
+    table reports the fault with all other problems.
 
     Raises:
         DeclarationError: The pyproject.toml, a uv.toml beside it, or a file of its

@@ -1,8 +1,8 @@
 """The bytecode of an environment: its folder, its authors, and environments to share.
 
-Whoever imports a module leaves bytecode, which the next process runs in place of the
+Each import of a module leaves bytecode, which the next process runs in place of the
 module. So bytecode from builds and programs isn't kept: the same modules are compiled
-again by us. Builds write it to a folder apart, because they can't write to packages.
+again by us. Builds write bytecode to a folder apart, because packages are read-only.
 """
 
 from __future__ import annotations

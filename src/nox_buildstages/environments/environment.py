@@ -56,8 +56,8 @@ def check_variables(
 ) -> dict[str, str]:
     """Return the variables of imports and checks in the runtime environment.
 
-    These run code of all packages, also that of files ``.pth``. So they see no
-    variable that may be a secret, except those that the table passes.
+    These run code of all packages, also of files ``.pth``. So they see no variable with
+    a possible secret, except the variables passed by the table.
     """
     from nox_buildstages.system.process import helper_variables  # noqa: PLC0415 - for --list
 

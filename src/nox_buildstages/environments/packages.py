@@ -161,10 +161,9 @@ def record_packages(environment: Environment, wanted: Mapping[str, Ingredient]) 
 
 
 def digest_packages(environment: Environment) -> str:
-    """Return a digest of what is installed in an environment, as far as it's recorded.
+    """Return a digest of the packages in an environment, by their records.
 
-    Names beside the packages count, too: a file that a user puts there may change what
-    is imported.
+    Names beside the packages count, too: a file from a user may change imports.
     """
     paths = (path for it in site_packages(environment) for path in it.iterdir())
     names = {path.name for path in paths} - {"__pycache__"}

@@ -325,11 +325,11 @@ def _undo(
 def _clean_cache(
     environment: Environment, changed: Iterable[str], syncer: Syncer
 ) -> list[str]:
-    """Remove from uv's cache the packages of files that were changed in place.
+    """Remove from uv's cache the packages of files changed in place.
 
-    uv installs files as links to its cache, so such files changed in the cache and in
-    other environments, too. The project's environments with such a file are installed
-    again. Return the packages.
+    uv installs files as links to a cache, so the files changed in the cache and in
+    other environments, too. The project's environments with a changed file are
+    installed again. Return the packages.
     """
     location, shared = environment.location, []
     for name in changed:

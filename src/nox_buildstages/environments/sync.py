@@ -182,9 +182,9 @@ class Syncer(Value):
     def _name_index(self, environment: Environment, lock: Path) -> Path:
         """Return a lock, or a copy in which packages of uv's default index name it.
 
-        uv's cache has a part for each index. Our locks name none, like those of ``uv
-        pip compile``. Then uv takes the folder of a file for its index, and downloads
-        what ``uv sync`` has cached.
+        uv's cache has a part for each index. Our locks name none, as after ``uv pip
+        compile``. Then uv takes the folder of a file for an index, and downloads the
+        packages cached by ``uv sync`` again.
         """
         document = _read_lock(lock)
         unnamed = [
@@ -283,9 +283,9 @@ class Syncer(Value):
         """Have the same files after every installation of the same packages.
 
         uv installs packages side by side: if two have a path, chance decides. And uv
-        removes the path with either of them: ``removed`` has the paths of packages that
-        were in the environment before. Such packages are installed again, one after the
-        other, so the last one wins: outputs win over wheels of an index, then the first
+        removes the path with either package: ``removed`` has the paths of packages
+        formerly in the environment. Both packages are installed again, one after the
+        other, so the last wins: outputs win over wheels of an index, then the first
         name wins. Return where the contents differ.
         """
         location, listed = environment.location, list_files(environment)

@@ -8,11 +8,10 @@ from nox_buildstages.safe_text import Markup, escape_html
 
 
 def element(name: str, *content: str, **attributes: str | bool) -> Markup:
-    """Return an element; content that isn't markup is escaped.
+    """Return an element; content other than markup is escaped.
 
     An underscore in the name of an attribute stands for a hyphen, and is left out at
-    the end. An attribute that is True has no value; one that is False or empty is left
-    out.
+    the end. A True attribute has no value; a False or empty attribute is left out.
     """
     shown = "".join(
         f" {key.rstrip('_').replace('_', '-')}"

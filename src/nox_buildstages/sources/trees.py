@@ -149,10 +149,10 @@ def copy_files(tree: Path, files: Iterable[str], target: Path) -> None:
 
 
 def read_link(tree: Path, link: Path) -> str:
-    """Return the target of a link, with a path that holds in a copy of the tree.
+    """Return the target of a link, with a path which holds in a copy of the tree.
 
-    An absolute path into the tree, or one that leaves the tree and comes back, becomes
-    a relative path that stays in the tree.
+    An absolute path into the tree, or a path through folders above the tree, becomes a
+    relative path within the tree.
     """
     target = link.readlink()
     top, folder = tree.resolve(), link.parent.resolve()

@@ -209,9 +209,9 @@ def _tree_item(path: Path, lock: Path) -> StoreItem:
 
 
 def _wheel_items(store: Store, folder: Path, listed: int | None) -> Iterator[StoreItem]:
-    """Yield the newest wheel of a key, and what is left of earlier ones.
+    """Yield the newest wheel of a key, and the rests of earlier wheels.
 
-    The record is read only if the list doesn't fit, or there is more than one wheel.
+    The record is read only if the list doesn't fit, or the key has several wheels.
     """
     scan = _scan(folder)
     places = [name for name in scan if _KEY.fullmatch(name)]

@@ -166,9 +166,9 @@ class Recipe(Value):
         return (*self.alternatives, self.for_processor)
 
     def accepts(self, kept: Recipe) -> bool:
-        """Whether a wheel that is kept under a recipe is the wheel of this recipe.
+        """Whether a wheel kept under a recipe is the wheel of this recipe.
 
-        A build that started no compiler might have started one that wasn't there.
+        A build without compilers might have started a compiler if the machine had more.
         """
         if kept.processor:
             return kept.key in (self.key, self.for_processor.key)

@@ -25,10 +25,10 @@ LARGE = 20 * 10**9
 
 
 def describe_large_store(store: Store) -> str:
-    """Return a line about a store that takes much room; empty for another one.
+    """Return a line about a store with much content; empty for a smaller store.
 
-    The status of each file is read, unless that was done within a day. So this is for
-    runs that have built something.
+    The status of each file is read, at most once a day. So this is for runs after which
+    something was built.
     """
     note = size_note(store)
     size = None

@@ -1,8 +1,8 @@
 """The store: wheels by key, shared by every process of a user.
 
-A wheel, its log and its record are in the folder ``wheels/KEY/SHA256``, and never
-change. A copy of the newest record is in ``wheels/KEY``. So a wheel that is built again
-has its place beside the earlier one, which others may be using. Earlier versions put
+A wheel, the log and the record are in the folder ``wheels/KEY/SHA256``, and never
+change. A copy of the newest record is in ``wheels/KEY``. So a wheel from another build
+has a place beside the earlier wheel, which others may be using. Earlier versions put
 the three files into ``wheels/KEY``, and replaced them.
 """
 

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from nox_buildstages.value import Value, field
 from nox_buildstages.wheels.fat_binary import read_fat_binaries
+from nox_buildstages.wheels.links import find_linking
 from nox_buildstages.wheels.wheel import ELF, open_wheel
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Binary(Library):
     """A library, an extension module or a program."""
 
     name: str  # in the wheel
-    folders: tuple[str, ...] = ()  # of RPATH and RUNPATH
+    folders: tuple[str, ...] = ()  # of RUNPATH, or else of RPATH
     versions: frozenset[str] = frozenset()  # that it needs, such as GLIBC_2.34
     undefined: Mapping[str, str] = field(default_factory=dict)
     """The symbols that another file must define, each with the file that its version
@@ -91,12 +92,6 @@ def _read_elf(name: str, elf: ELFFile) -> Binary:
         if section.name in _FAT_SECTIONS:
             place = section["sh_offset"], section["sh_size"]
             gpu_code |= {*read_fat_binaries(elf.stream, *place)}
-    tags: dict[str, list[str]] = {"needed": [], "rpath": [], "runpath": []}
-    if dynamic := of_kind.get("SHT_DYNAMIC"):
-        for tag in dynamic.iter_tags():
-            word = str(tag.entry.d_tag).removeprefix("DT_").lower()
-            if word in tags:
-                tags[word].append(getattr(tag, word))
     files: dict[int, str] = {}
     versions: set[str] = set()
     if needs := of_kind.get("SHT_GNU_verneed"):
@@ -105,11 +100,11 @@ def _read_elf(name: str, elf: ELFFile) -> Binary:
                 files[it["vna_other"] & _VISIBLE] = file.name
                 versions.add(it.name)
     symbols = [*_read_symbols(elf, of_kind, files)]
-    listed = [*tags["rpath"], *tags["runpath"]]
+    linking = find_linking(elf)
     return Binary(
         name=name,
-        needed=tuple(tags["needed"]),
-        folders=tuple(it for text in listed for it in text.split(":") if it),
+        needed=linking.needed,
+        folders=linking.folders,
         versions=frozenset(versions),
         undefined={it: file for it, file in symbols if file is not None},
         defined=frozenset(it for it, file in symbols if file is None),
@@ -120,9 +115,10 @@ def _read_elf(name: str, elf: ELFFile) -> Binary:
 def _read_symbols(
     elf: ELFFile, of_kind: dict[str, Any], files: dict[int, str]
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield the dynamic symbols: an undefined one with its file, else with None.
+    """Yield the dynamic symbols: an undefined symbol with a file, else with None.
 
-    ``files`` are those of versions. pyelftools would take seconds for a large table.
+    ``files`` has the file of each version. pyelftools would take seconds for a large
+    table.
     """
     table = of_kind.get("SHT_DYNSYM")
     if table is None:

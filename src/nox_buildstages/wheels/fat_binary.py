@@ -1,8 +1,8 @@
-"""The GPU code in a compiled file, as nvcc puts it there.
+"""The GPU code in a compiled file from nvcc.
 
 A section of *fat binaries* is a row of containers. Each has a header and a row of
-entries, and each entry has a header and holds code for one architecture: machine code
-(SASS), or text that the driver compiles (PTX). NVIDIA doesn't document this form;
+entries, and each entry has a header and code for a single architecture: machine code
+(SASS), or text for the driver to compile (PTX). NVIDIA doesn't document this form;
 `cuobjdump` lists the same entries.
 """
 

@@ -30,8 +30,8 @@ _LOG = logging.getLogger(__name__)
 def collect_compiled(build_dir: BuildDirectory, log: Path) -> CompiledFiles | None:
     """Return the files that a build compiled; None if no compiler was seen.
 
-    The supervisor may have missed short ones, so those in the log are counted, too. A
-    file that can't be read is no reason to end a build.
+    The supervisor may have missed short compilers, so compilers in the log are counted,
+    too. An unreadable file is no reason to end a build.
     """
     activity = read_activity(build_dir)
     try:

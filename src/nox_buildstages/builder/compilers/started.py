@@ -1,8 +1,8 @@
-"""Which compilers a build starts: wrappers on its ``PATH`` note it in a file.
+"""Which compilers a build starts, noted in a file by wrappers on the ``PATH``.
 
 The wrappers are in the build directory, and first on ``PATH``. None sees a compiler
-that a build starts by its whole path, nor nvcc and rustc. These make machine code, so
-the wheel itself shows their use.
+started by a whole path, nor nvcc and rustc. These make machine code, so the wheel
+itself shows their use.
 """
 
 from __future__ import annotations

@@ -203,10 +203,9 @@ _BY_WORD = {
 
 
 def find_debian_package(name: str, kind: Kind) -> str | None:
-    """Return the Debian package that has something; None if unknown.
+    """Return the Debian package with a file or a dependency; None if unknown.
 
-    A dependency is what a build tool looks for by a name of its own: meson, CMake or
-    pkg-config.
+    A dependency is a name known to a build tool: meson, CMake or pkg-config.
     """
     if kind == "header":
         parts = name.split("/")

@@ -39,8 +39,8 @@ def choose_need(
 ) -> MemoryNeed:
     """Choose the memory for each job of an output.
 
-    ``earlier`` are builds of the output, the one that tells most first. An incomplete
-    one, such as a failed build, only raises the need. ``known`` is the need by the
+    ``earlier`` are builds of the output, the most telling first. An incomplete build,
+    such as a failed one, only raises the need. ``known`` is the need by the
     output's recipe. Without a complete build, and with a number of jobs in the table,
     no guess limits the jobs.
     """

@@ -1,10 +1,10 @@
-"""A jobserver of a build: tokens in a named pipe, as make, ninja and cargo know it.
+"""A jobserver of a build: tokens in a named pipe, known to make, ninja and cargo.
 
 The build has one job without a token. Each tool takes a token from the pipe for each
-further compiler, and puts it back when the compiler has ended. Our process adds tokens
-while jobs are free, and takes unused ones back if other builds ask for jobs. Tokens of
-killed compilers are lost to their build, but to nobody else: the slot counts, which is
-free when the build ends.
+further compiler, and returns the token when the compiler has ended. Our process adds
+tokens while jobs are free, and removes unused tokens if other builds ask for jobs.
+Tokens of killed compilers are lost to their build, but to nobody else: the slot counts,
+and is free when the build ends.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def server_variables(pipe: Path, jobs: int) -> dict[str, str]:
     """Return the variables for build tools that know jobservers.
 
     Variables with a number of jobs aren't set if a tool would ignore the jobserver for
-    them. Tools that don't know jobservers run one job.
+    them. Tools without support for jobservers run a single job.
     """
     ignored = ("CMAKE_BUILD_PARALLEL_LEVEL", "MAX_JOBS", "NINJAFLAGS")
     one = {name: it for name, it in job_variables(1).items() if name not in ignored}

@@ -1,7 +1,7 @@
 """Restrict the files that a program reaches (Landlock), imported by ``isolate.py``.
 
-Without a rule for a file, or for a folder above it, the kernel refuses access. Rules
-only allow more, so a folder can't be excluded from one that is allowed.
+Without a rule for a file, or for a folder above, the kernel refuses access. Rules only
+allow more, so a folder can't be excluded from an allowed folder.
 """
 
 from __future__ import annotations

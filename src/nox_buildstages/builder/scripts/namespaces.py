@@ -1,8 +1,8 @@
 """Enter namespaces of the kernel, imported by ``isolate.py``.
 
-In a network namespace of its own, a program reaches only its own ``localhost``. In a
-mount namespace, the program sees a folder at another path, everything else only to
-read, and shared memory of its own.
+In a network namespace, a program reaches only a private ``localhost``. In a mount
+namespace, the program sees a folder at another path, all other files only to read, and
+private shared memory.
 """
 
 from __future__ import annotations

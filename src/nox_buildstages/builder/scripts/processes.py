@@ -1,8 +1,8 @@
-"""Let all processes of a program end with it, imported by ``isolate.py``.
+"""End all processes of a program with the program, imported by ``isolate.py``.
 
-The program runs in a namespace of processes, whose first process is ours. When that one
-ends, for any reason, the kernel kills all others, daemons too. It ends with the
-program, and with our caller. The program sees no other processes in ``/proc``.
+The program runs in a namespace of processes, whose first process is ours. When the
+first ends, for any reason, the kernel kills all others, daemons too. The first ends
+with the program, and with our caller. The program sees no other processes in ``/proc``.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def find_torch(versions: Mapping[str, str]) -> Torch | None:
 def locate(text: str, uv: Mapping[str, Any], *, has_wheel: bool = True) -> str:
     """Return a requirement with the URL of its recipe's repository.
 
-    It stays as it is if the index has the package, or may have a wheel of it, if
-    ``[tool.uv]`` says where the package comes from, or if it is no requirement.
+    Nothing changes if the index has the package, or may have a wheel, if ``[tool.uv]``
+    says where the package comes from, or if the text is no requirement.
 
     Raises:
         UsageError: The recipe doesn't know the version.

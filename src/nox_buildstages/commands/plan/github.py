@@ -208,8 +208,8 @@ def store_key(context: BuildContext, stages: Iterable[Stage]) -> str:
     """Return the sha256 of everything that goes into the wheels of stages, in hex.
 
     The key covers locks, declarations, folders and patches. It doesn't cover compilers,
-    passed variables, the patch version of Python and its settings, because a machine
-    that only plans may have others. So the wheels of a key may be in several stores,
+    passed variables, the patch version and the settings of Python, because a machine
+    for plans may have others. So the wheels of a key may be in several stores,
     and a store may contain wheels with several keys.
 
     Raises:

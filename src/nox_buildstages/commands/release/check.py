@@ -53,11 +53,11 @@ def check_stage(
 ) -> str | None:
     """Rebuild the outputs of a stage that statements are about, and compare the wheels.
 
-    Neither lock files nor the wheelhouse change, and the store only gets wheels that
-    other rebuilds need. Return the reason if the stage has nothing to do.
+    Neither lock files nor the wheelhouse change, and the store only gets wheels needed
+    by other rebuilds. Return the reason if the stage has nothing to do.
 
     Raises:
-        UsageError: There is no such statement or output, or a variable isn't set.
+        UsageError: A statement, an output or a variable is missing.
         BuildStagesError: The inputs differ, or the wheels.
         BuildError: A build failed.
     """

@@ -1,9 +1,9 @@
 """Find out which libraries of other wheels the loader finds for the files of a wheel.
 
-Another wheel may have a file of the name, and the loader find the system's file: that
-one is on no other machine. So the wheel's own way counts: its RPATH, or a module that
-loads the library before. Modules are imported while the system's files are hidden, if
-the system allows that.
+Another wheel may have a file of the name, and the loader find the system's file, which
+is on no other machine. So the wheel's own way counts: the RPATH, or a module by which
+the library was loaded before. Modules are imported while the system's files are hidden,
+if the system allows hiding.
 """
 
 from __future__ import annotations

@@ -61,10 +61,10 @@ def find_idle_matches(
 def find_idle_constraints(
     constraints: Iterable[Requirement], cells: Collection[Mapping[str, Lock]]
 ) -> Iterator[str]:
-    """Yield a line for each constraint on a name that is probably a misspelling.
+    """Yield a line for each constraint on a name with a probable misspelling.
 
-    A constraint may be for a project that nothing requires at the moment, so the name
-    must be similar to one that an environment contains.
+    A constraint may be for a project which nothing requires at the moment, so the name
+    must be similar to a name in an environment.
     """
     every = [lock for locks in cells for lock in locks.values()]
     known = {package.name for lock in every for package in lock.pylock.packages}

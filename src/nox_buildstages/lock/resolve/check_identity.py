@@ -65,10 +65,10 @@ def check_source(output: Output, stage: str, static: StaticMetadata) -> None:
 def check_version(
     output: Output, stage: str, known: KnownMetadata, metadata: Metadata
 ) -> None:
-    """Raise a MetadataError if an output isn't the version that was asked for.
+    """Raise a MetadataError if an output has another version than the lock.
 
-    An unpatched archive has the version that it states. Other sources may state a
-    version that is out of date, so only the fallback of a backend is a contradiction.
+    An unpatched archive has the stated version. Other sources may state a version out
+    of date, so only the fallback of a backend is a contradiction.
     """
     static, found = known.static[output.name], metadata.version
     plugin = static.identity.version_plugin

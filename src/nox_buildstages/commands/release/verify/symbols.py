@@ -35,10 +35,10 @@ class OtherTorch(Value):
 def find_missing(
     binary: Binary, find: Callable[[str], Library | None], provided: Collection[str]
 ) -> list[str]:
-    """Return the symbols of a binary that no library has which comes with it.
+    """Return the symbols of a binary which none of the loaded libraries has.
 
-    ``find`` returns a library; None for those of the system whose versions tell what
-    they have. ``provided`` are the interpreter's symbols.
+    ``find`` returns a library; None for libraries of the system, whose versions tell
+    their symbols. ``provided`` are the interpreter's symbols.
     """
     missing = {
         symbol

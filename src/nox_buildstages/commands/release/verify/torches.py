@@ -42,13 +42,14 @@ def specifier_of(version: str) -> SpecifierSet:
 def fetch_torch(
     context: BuildContext, environment: Environment, version: str
 ) -> OtherTorch:
-    """Return the libraries of another torch, from the store or from its index.
+    """Return the libraries of another torch, from the store or from the index.
 
-    Its wheel is fetched without dependencies, and the store keeps the names of its
+    The wheel is fetched without dependencies, and the store keeps only the names of
     symbols, which are small.
 
     Raises:
-        BuildStagesError: The index has no such torch, it can't be fetched or read.
+        BuildStagesError: The index lacks the torch, or the wheel can't be fetched or
+            read.
     """
     tools, interpreter = context.tools, context.interpreter
     resolver = Resolver(
