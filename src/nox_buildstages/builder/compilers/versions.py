@@ -98,22 +98,23 @@ class ProgramFinder(Value):
         found, is_certain = {}, True
         places = {*self.path.split(os.pathsep), *self.choices.values()}
         places |= {it for names in _NAMES.values() for it in names if os.sep in it}
+        # Taken before each program runs, which may change them: rustup makes a file.
+        stamps = {it: _stamp(it) for it in places}
         for name in COMPILERS:
             if name == "nvcc" and has_nvcc:
                 continue
             versions = []
             for program in self.find(name, _NAMES.get(name, ())):
+                files = _list_files(self._command(program))
+                is_certain = is_certain and files is not None
+                stamps |= {it: _stamp(it) for it in files or () if it not in stamps}
                 try:
                     versions.append(self.ask(program, "--version"))
                 except CommandError as error:
                     versions.append(error.reason)
-                files = _list_files(self._command(program))
-                is_certain = is_certain and files is not None
-                places.update(files or ())
             if versions:
                 found[name] = "\n".join(dict.fromkeys(versions))
-        stamps = {it: _stamp(it) for it in places} if is_certain else None
-        return CompilerVersions(versions=found, stamps=stamps)
+        return CompilerVersions(versions=found, stamps=stamps if is_certain else None)
 
     def find(self, name: str, names: Iterable[str] = ()) -> list[str]:
         """Return the programs that a build may run by a name, each once.
