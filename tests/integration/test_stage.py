@@ -880,28 +880,23 @@ def test_a_promise_that_code_breaks_is_refused_before_the_build(shop: Shop) -> N
     assert "building low-lib" not in caught.value.log.read_text("utf-8")
 
 
-SAME = [
-    ('a; python_version < "4"', "a ; python_version<'4'"),
-    (
-        'a; (python_version < "4" and os_name == "posix") and extra == "x"',
-        'a; python_version < "4" and os_name == "posix" and extra == "x"',
+SAME = {
+    'a; python_version < "4"': "a ; python_version<'4'",
+    'b; (python_version < "4" and os_name == "posix") and extra == "x"': (
+        'b; python_version < "4" and os_name == "posix" and extra == "x"'
     ),
-    (
-        'a; (os_name == "nt" or os_name == "posix") and extra == "x"',
-        'a; (os_name == "nt" or os_name == "posix") and extra == "x"',
+    'c; (os_name == "nt" or os_name == "posix") and extra == "x"': (
+        'c; (os_name == "nt" or os_name == "posix") and extra == "x"'
     ),
-    ("a<2,>=1", "A>=1,<2"),
-]
+    "d<2,>=1": "D>=1,<2",
+}
 
 
-@pytest.mark.parametrize(("promised", "said"), SAME)
-def test_a_requirement_may_be_spelled_another_way(
-    shop: Shop, promised: str, said: str
-) -> None:
+def test_requirements_may_be_spelled_another_way(shop: Shop) -> None:
     """Each backend writes markers its own way; what they mean counts."""
-    shop.write(requires=[said], extras=["x"])
+    shop.write(requires=[*SAME.values()], extras=["x"])
     shop.metadata = replace(
-        shop.metadata, requires_dist=(promised,), provides_extra=("x",)
+        shop.metadata, requires_dist=tuple(SAME), provides_extra=("x",)
     )
     assert shop.provide().is_built
 
