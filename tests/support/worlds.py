@@ -110,14 +110,6 @@ def incomplete(project: Project, index: Index) -> None:
     project.folder.joinpath("build-stages/pylock.maps.toml").unlink()
 
 
-def damaged(project: Project, index: Index) -> None:
-    """Build, and damage a wheel in the store."""
-    built(project, index)
-    for wheel in project.store.glob("wheels/*/*/murmurhash-*.whl"):
-        wheel.chmod(0o644)
-        wheel.write_bytes(b"")
-
-
 def newer(project: Project, index: Index) -> None:
     """Have a lock file of a format to come."""
     toys(project, index)
@@ -465,62 +457,6 @@ def faulty_source(project: Project, index: Index) -> None:
     """)
 
 
-def twice_edited(project: Project, index: Index) -> None:
-    """Build, and set variables of two stages."""
-    edited(project, index)
-    document = project.pyproject.read_text("utf-8")
-    native = 'outputs = ["cymem", "murmurhash"]\n'
-    project.pyproject.write_text(
-        document.replace(native, f'{native}env = {{ CXXFLAGS = "-O1" }}\n'), "utf-8"
-    )
-
-
-def slow(project: Project, index: Index) -> None:
-    """The first example, built, with a preshed whose compiler takes seconds."""
-    toys(project, index)
-    make_setuptools(index.folder, "84.2.1")
-    names = ("bloom", "counter", "map")
-    make_sdist(
-        *(index.folder, "preshed", "3.0.15"),
-        backend="setuptools.build_meta",
-        build_requires=["setuptools", "cython", "cymem", "murmurhash"],
-        settings={"compile": [f"src/preshed/{name}.c" for name in names]},
-        files={
-            "preshed/maps.py": "",
-            **{f"src/preshed/{name}.c": f"int {name};\n" for name in names},
-        },
-    )
-    compiler = project.folder / "cc"
-    compiler.write_text(
-        '#!/bin/sh\ncase " $* " in *" -c "*) echo cc $*; sleep 2.5;; esac\n'
-        'exec /usr/bin/cc "$@"\n'
-    )
-    compiler.chmod(0o755)
-    maps = 'outputs = ["preshed"]\n'
-    document = project.pyproject.read_text("utf-8").replace(maps, f"{maps}jobs = 2\n")
-    rules = f'[tool.nox-buildstages.package.preshed]\nenv = {{ CC = "{compiler}" }}\n'
-    project.pyproject.write_text(f"{document}\n{rules}", "utf-8")
-    project.nox("-s", "build-stages")
-
-
-def shared(project: Project, index: Index) -> None:
-    """The first example with a remote store, which a folder stands in for."""
-    toys(project, index)
-    bucket = project.folder.with_name("bucket-of-a-test")
-    document = project.pyproject.read_text("utf-8")
-    header = "[tool.nox-buildstages]\n"
-    project.pyproject.write_text(
-        document.replace(header, f'{header}remote-store = "{bucket}"\n'), "utf-8"
-    )
-
-
-def child_pipelines(project: Project, index: Index) -> None:
-    """The first example, locked, with the script for GitLab."""
-    toys(project, index)
-    shutil.copy(EXAMPLES / "gitlab/pipeline.py", project.folder)
-    project.nox("-s", "build-stages-lock")
-
-
 def existing(project: Project, index: Index) -> None:
     """A project of its own, whose [project] table the page shows."""
     project.write("")
@@ -562,30 +498,17 @@ def pythons(project: Project, index: Index) -> None:
     )
 
 
-def two_jobs(project: Project, index: Index) -> None:
-    """The wheelhouses of two jobs with different versions of numpy."""
-    toys(project, index)
-    for numpy in ("2.3", "2.4"):
-        document = EXAMPLES.joinpath("first/pyproject.toml").read_text("utf-8")
-        top = 'match-runtime = ["numpy"]\n'
-        project.pyproject.write_text(
-            document.replace(top, f'{top}constraints = ["numpy=={numpy}.*"]\n')
-        )
-        project.nox("-s", "build-stages")
-        project.wheelhouse.rename(project.folder / f"artifacts/numpy-{numpy}")
-
-
 REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tutorial}
 """The worlds that build packages from PyPI."""
 
 TOY: Mapping[str, Callable[[Project, Index], None]] = {
     world.__name__.replace("_", "-"): world
     for world in (
-        *(toys, built, incomplete, edited, damaged, newer, matrix),
+        *(toys, built, incomplete, edited, newer, matrix),
         *(undeclared, header, memory, meddling, wrong_pin, divided, runtime),
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
-        *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
+        *(existing, pythons),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
