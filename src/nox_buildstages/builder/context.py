@@ -220,6 +220,8 @@ class BuildContext(Value, eq=False):
     def _find_by_key(self, key: str) -> StoredWheel | None:
         run, store = self.tools.run, self.tools.store
         stamps = store.stamps(key)
+        if not stamps:
+            return None
         seen = run.wheels_in_use().get(key) if len(stamps) > _TOP_AND_ONE else None
         return run.once(
             ("stored", key, seen, *stamps.items()),
