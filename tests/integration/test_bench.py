@@ -45,6 +45,7 @@ def test_a_row_compares_seconds_on_the_clock() -> None:
     assert re.fullmatch(pattern, result.line())
 
 
+@pytest.mark.slow
 def test_a_row_compares_cpu_seconds() -> None:
     """Sleep doesn't count, and programs that a command starts do."""
     work = "i=0; while [ $i -lt 40000 ]; do i=$((i+1)); done"

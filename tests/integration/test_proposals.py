@@ -295,6 +295,7 @@ def test_torch_that_the_table_wants_to_be_one_version(
     assert "torch: no version suits every environment (match-runtime)" in told
 
 
+@pytest.mark.slow
 def test_outputs_share_a_stage_if_their_builds_need_the_same(
     project: Project, index: Index
 ) -> None:

@@ -596,6 +596,7 @@ def test_an_unknown_package_is_told(resolver: Resolver) -> None:
         resolver.resolve(question("no-such-package"))
 
 
+@pytest.mark.slow
 def test_an_index_that_cannot_be_reached_is_told(
     resolver: Resolver, runner: Uv, tmp_path: Path
 ) -> None:

@@ -968,6 +968,7 @@ def test_where_nox_forbids_it_a_changed_environment_is_an_error(shop: Shop) -> N
     assert stray.exists()
 
 
+@pytest.mark.slow
 def test_what_it_was_made_of_may_be_unknown(shop: Shop) -> None:
     """If the note is damaged or of another release, the environment is made again."""
     shop.provide()
@@ -1208,6 +1209,7 @@ def test_the_slowest_file_is_named_first(
     assert jobs == 1 or line not in shop.reports
 
 
+@pytest.mark.slow
 def test_a_build_after_a_kill_gets_fewer_jobs(shop: Shop) -> None:
     """If it was built with half the jobs, and also if it wasn't built at all."""
     shop.stage = {"jobs": 2}

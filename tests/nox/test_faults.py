@@ -68,6 +68,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_a_faulty_backend(project: Project) -> None:
     """The message has its exit status, its last lines, its log, and what it built.
 

@@ -439,6 +439,7 @@ def test_cells_make_one_release(project: Project) -> None:
     assert project.wheelhouse.joinpath("simple/kernels/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_what_is_left_of_values_is_told(project: Project) -> None:
     """Those that were renamed, and of the time before there were any."""
     declare(project, table({"arch": ["8.0", "9.0"]}))

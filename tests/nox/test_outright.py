@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from support.packages import make_sdist, make_tree
 from support.pair import built, declare, declare_solo, refused
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from support.project import Project
 
 
+@pytest.mark.slow
 def test_an_output_is_its_stages_wheel_whoever_names_its_source(
     project: Project,
 ) -> None:

@@ -323,6 +323,7 @@ def test_no_secret_is_published(vendored: Released) -> None:
         assert b"hunter2" not in (vendored.house / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_sbom_is_valid(vendored: Released) -> None:
     """The SBOM has every wheel of the runtime, with hash and dependencies."""
     text = vendored.house.joinpath("sbom.cdx.json").read_text("utf-8")

@@ -124,6 +124,7 @@ def where(project: Project) -> list[str | None]:
     return [it["store"] for stage in document["stages"] for it in stage["outputs"]]
 
 
+@pytest.mark.slow
 def test_any_web_server_will_do_for_reading(
     machine: Callable[[str], Project], shared: Path
 ) -> None:

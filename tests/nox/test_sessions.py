@@ -175,6 +175,7 @@ def test_noxfile_of_another_folder(project: Project, tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_folder_with_spaces_and_letters_of_every_kind(
     tmp_path: Path, project: Project
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from support.packages import make_sdist, make_tree
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def prepare(project: Project, index: Index, noxfile: str = NOXFILE) -> None:
     project.write(TABLE)
 
 
+@pytest.mark.slow
 def test_a_function_prepares_the_source_that_the_table_uses(
     project: Project, index: Index
 ) -> None:

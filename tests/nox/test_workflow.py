@@ -371,6 +371,7 @@ def test_what_the_last_attempt_did_is_for_the_next_run(
     assert GOES_ON in github.log
 
 
+@pytest.mark.slow
 def test_what_fails_by_itself_is_not_tried_again(
     project: Project, github: GitHub, tmp_path: Path
 ) -> None:
