@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nox_buildstages.declarations.documents import complete_document, read_document
+from nox_buildstages.declarations.workspace import find_workspace
 from nox_buildstages.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -53,3 +54,15 @@ def test_a_uv_toml_that_is_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"uv\.toml") as caught:
         read_document(path)
     assert caught.value.path == path.with_name("uv.toml")
+
+
+def test_a_workspace_with_impossible_names_is_none(tmp_path: Path) -> None:
+    """Uv says what is wrong with them; reading the table must not fail before."""
+    long = "x" * 5000
+    patterns = [f"{long}/*", "/etc", "**x", "a\0b"]
+    settings = {"tool": {"uv": {"workspace": {"members": patterns}}}}
+    (tmp_path / "pyproject.toml").touch()
+    found = find_workspace(tmp_path, lambda _: settings)
+    assert found is not None
+    assert found.folders == (tmp_path,)
+    assert find_workspace(tmp_path / long, lambda _: {}) is None

@@ -37,8 +37,9 @@ def find_workspace(folder: Path, load: Load) -> Workspace | None:
     """Return the workspace of a folder, declared there or in a folder above."""
     for root in (folder, *folder.parents):
         settings: Mapping[str, Any] = {}
-        if root.joinpath("pyproject.toml").is_file():
-            with suppress(DeclarationError):  # a file above may be a stranger's
+        # A file above may be a stranger's, and a folder's name too long for a file.
+        with suppress(DeclarationError, OSError):
+            if root.joinpath("pyproject.toml").is_file():
                 settings = get_table(load(root / "pyproject.toml"), "tool", "uv")
         if "workspace" in settings:
             declared = get_table(settings, "workspace")
