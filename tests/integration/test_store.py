@@ -328,14 +328,17 @@ def test_a_file_in_place_of_an_entry_is_replaced(
 def test_what_a_killed_rebuild_was_storing_is_removed(
     store: Store, product: Product
 ) -> None:
-    """When the next run finds the wheel; what a running one stores stays."""
+    """When the next run finds the wheel; what a running one stores stays.
+
+    The wheel's key may be another than the build's.
+    """
     folder = product.put(store).path.parents[1]
     for name in (".new-abcd1234", ".new-efgh5678"):
         (folder / name).mkdir()
     (folder / ".record.json.0123abcd").touch()
     held = os.open(folder / ".new-efgh5678", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    store.remove_partial_build(KEY)
+    store.remove_partial_build("0" * 64, KEY)
     os.close(held)
     assert [it.name for it in folder.glob(".*")] == [".new-efgh5678"]
     assert store.find(KEY)

@@ -101,7 +101,8 @@ def provide_stage(
                 context.place(stage.name, result.output),
                 **result.wheel.facts,
             )
-            tools.store.remove_partial_build(recipes[result.output.name].key)
+            key = recipes[result.output.name].key
+            tools.store.remove_partial_build(key, result.wheel.key)
     if missing:
         _build_missing(context, stage, environment, order, missing)
     for output in outputs:

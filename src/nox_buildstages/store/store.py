@@ -490,13 +490,14 @@ class Store(Value, kw_only=False):
         yield build_dir
         build_dir.clear()
 
-    def remove_partial_build(self, key: str) -> None:
+    def remove_partial_build(self, key: str, kept: str) -> None:
         """Remove the rest of an interrupted rebuild of a stored wheel.
 
-        The tree of a failed build is kept, and that of a running one is in use.
+        The wheel's key, `kept`, may have no compilers that the build's key has. The tree
+        of a failed build is kept, and that of a running one is in use.
         """
         for prefix in (_NEW, ""):  # it may have been killed while storing the wheel
-            files.remove_orphans(self.wheel_folder(key), prefix)
+            files.remove_orphans(self.wheel_folder(kept), prefix)
         for builds in filter(None, (self.folder / "builds", self._named_builds)):
             build_dir = BuildDirectory(builds / key)
             if build_dir.folder.exists() and not build_dir.failure.exists():
