@@ -493,8 +493,8 @@ class Store(Value, kw_only=False):
     def remove_partial_build(self, key: str, kept: str) -> None:
         """Remove the rest of an interrupted rebuild of a stored wheel.
 
-        The wheel's key, `kept`, may have no compilers that the build's key has. The tree
-        of a failed build is kept, and that of a running one is in use.
+        The wheel's key, `kept`, may lack the compilers that the build's key has. The
+        tree of a failed build is kept, and that of a running one is in use.
         """
         for prefix in (_NEW, ""):  # it may have been killed while storing the wheel
             files.remove_orphans(self.wheel_folder(kept), prefix)
