@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -101,6 +102,15 @@ def kill_while_it_sleeps(project: Project, pidfile: Path) -> None:
         nox.wait(PATIENCE)
 
 
+def stop_while_it_sleeps(project: Project, pidfile: Path, *words: str) -> str:
+    """Press Ctrl-C in the middle of the build, and return what nox printed."""
+    with project.start(*BUILD, *words) as nox:
+        wait_for(pidfile)
+        time.sleep(1)  # so that there is a checkpoint
+        nox.send_signal(signal.SIGINT)
+        return nox.communicate(timeout=PATIENCE)[0]
+
+
 def log(project: Project) -> str:
     return (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
 
@@ -142,6 +152,29 @@ def test_a_killed_build_goes_on(
         assert log(project).count("tinybackend: compiling kernels.c") == 1
         assert ("\nresuming an interrupted build\n" in log(project)) == resumes
         assert not resumes or entry(project, "kernels")["seconds"] > 1  # of both runs
+
+
+@pytest.mark.slow
+def test_a_stopped_rebuild_resumes_by_the_command_that_is_named(
+    project: Project, pidfile: Path
+) -> None:
+    """With ``--rebuild`` again it would start from the beginning.
+
+    If the store has a wheel, there is nothing to resume, and that is kept.
+    """
+    declare_sleeper(project)
+    stopped = stop_while_it_sleeps(project, pidfile, "--", "--rebuild")
+    (command,) = re.findall(r"Run `nox (.*)` to resume:", stopped)
+    assert "--rebuild" not in command
+    done = project.nox(*shlex.split(command))
+    assert GOES_ON in done.output
+    assert "build/kernels.o is there" in log(project)
+    pidfile.unlink()
+    words = ("--", "--rebuild", "kernels")
+    stopped = stop_while_it_sleeps(project, pidfile, *words)
+    assert "stopped. Kept: the earlier wheel of kernels." in stopped
+    assert "--rebuild kernels` again to start from the beginning." in stopped
+    assert GOES_ON not in ends_well(project, *words).output
 
 
 @pytest.mark.slow

@@ -89,13 +89,17 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     ({"patches": (AppliedPatch(sha256="aa", name="x"),)}, ("patches: x was added",)),
     ({"tools": {"nvcc": "13.1"}}, ("tool nvcc '13.0' → '13.1'",)),
-    ({"tools": {}}, ("tool nvcc '13.0' → unset",)),
+    ({"tools": {}}, ("tool nvcc '13.0' → not declared",)),
     ({"tools": {"nvcc": "13.0\nnew\nmore"}}, ("tool nvcc '13.0' → 'new'",)),
     ({"tools": {"nvcc": "new\nmore"}}, ("tool nvcc '13.0' → 'new'",)),
     ({"network": True}, ("network off → on",)),
     ({"open_files": True}, ("sandbox on → off",)),
     ({"own_cuda": True}, ("CUDA of the machine → of the environment",)),
-    ({"machine": {"cc": "gcc 12"}}, ("machine's cc unset → 'gcc 12'",)),
+    ({"machine": {"cc": "gcc 12"}}, ("machine's cc not found → 'gcc 12'",)),
+    (
+        {"machine": {"rustc": "exit status 1"}},
+        ("machine's rustc not found → found, but --version fails (exit status 1)",),
+    ),
 ]
 
 
@@ -124,7 +128,7 @@ def test_the_most_telling_difference_comes_first() -> None:
         "torch was removed from the environment",
         "env A unset → '1'",
         "env B unset → '2'",
-        "tool nvcc '13.0' → unset",
+        "tool nvcc '13.0' → not declared",
     )
 
 
@@ -291,7 +295,7 @@ def test_a_compiler_that_was_missing_counts() -> None:
     wanted = replace(COMPILED, machine={**MACHINE, "nvcc": "nvcc 13"})
     assert wanted.without_compilers.key == kept.key
     assert not wanted.accepts(kept)
-    assert wanted.compare(kept) == ("machine's nvcc unset → 'nvcc 13'",)
+    assert wanted.compare(kept) == ("machine's nvcc not found → 'nvcc 13'",)
     assert COMPILED.accepts(wanted.without_compilers)
     assert COMPILED.compare(wanted.without_compilers) == ()
 

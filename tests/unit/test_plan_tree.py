@@ -316,6 +316,14 @@ def test_an_output_is_explained() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_compiler_without_a_version_is_explained_in_words() -> None:
+    """It is found, but fails: rustup without a toolchain, say."""
+    machine = {"rustc": "exit status 1", "ld": "exit status 2\nld 2.40"}
+    text = explained(recipe=replace(RECIPE, machine=machine))
+    assert "  tool rustc       found, but --version fails (exit status 1)\n" in text
+    assert "  tool ld          found, but --version fails (exit status 2)\n" in text
+
+
 def test_a_key_may_be_unknown() -> None:
     """Before another wheel is built, or without a tool; and without any build."""
     text = explained(built_first=("cymem",), builds=())

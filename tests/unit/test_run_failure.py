@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nox_buildstages.run.events import (
+    ASKED,
     BEGUN,
     BUILT,
     CACHED,
     ENDED,
     FAILED,
+    PLANNED,
     STOPPED,
     Event,
 )
 from nox_buildstages.run.failure import describe_stop
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+COMMAND = ("nox", "-s", "build-stages")
 RESUME = "Run `nox -s build-stages` again to resume."
 
 
@@ -59,7 +63,7 @@ def test_what_is_kept_of_a_stopped_run(tmp_path: Path, log: str, count: str) -> 
     builds = [*DONE, output("d", CACHED, 9.0), output("c", BEGUN, 10.0), begun]
     for end in ([output("c", STOPPED, 1100.0)], [session(BEGUN)]):
         minutes = "18 min 10 s" if end[0].step == "output" else "33 min 10 s"
-        assert describe_stop([*builds, *end], "nox -s build-stages", now=2000.0) == [
+        assert describe_stop([*builds, *end], COMMAND, now=2000.0) == [
             f"stopped. Kept: a, b (done) and c ({count}{minutes}).",
             RESUME,
         ]
@@ -80,4 +84,61 @@ def test_a_run_that_kept_nothing_says_nothing(
     events: list[Event], expected: list[str]
 ) -> None:
     """Nor does one that wasn't stopped."""
-    assert describe_stop(events, "nox -s build-stages", now=2000.0) == expected
+    assert describe_stop(events, COMMAND, now=2000.0) == expected
+
+
+ASKED_FOR = {"reasons": [ASKED]}
+AFRESH = "the same command would start from the beginning."
+
+
+@pytest.mark.parametrize(
+    ("words", "facts", "kept", "command"),
+    [
+        ("--rebuild", {}, "c (just begun)", " -- --rebuild d"),
+        ("--rebuild c", {}, "c (just begun)", ""),
+        ("--locked --rebuild=C", {}, "c (just begun)", " -- --locked"),
+        (
+            "--rebuild",
+            ASKED_FOR,
+            "the earlier wheel of c",
+            " -- --rebuild c --rebuild d",
+        ),
+        (
+            "--rebuild a --rebuild c --locked",
+            ASKED_FOR,
+            "the earlier wheel of c",
+            " -- --locked --rebuild c",
+        ),
+    ],
+)
+def test_the_command_resumes_a_stopped_rebuild(
+    words: str, facts: dict[str, object], kept: str, command: str
+) -> None:
+    """What is done isn't built again, and a new tree is resumed, not removed.
+
+    A wheel that the store has is built again from the beginning.
+    """
+    begun = replace(output("c", BEGUN, 10.0), facts=facts)
+    compiling = Event(step="compile", state=BEGUN, time=10.0, stage="s", output="c")
+    events = [
+        *(output(it, PLANNED, 1.0) for it in "abcd"),
+        *(*DONE, begun, compiling, output("c", STOPPED, 10.5)),
+    ]
+    called = (*COMMAND, "--", *words.split())
+    assert describe_stop(events, called, now=2000.0) == [
+        f"stopped. Kept: a, b (done) and {kept}.",
+        f"Run `nox -s build-stages{command}` to resume:",
+        AFRESH,
+    ]
+
+
+def test_the_same_command_resumes_what_it_rebuilds() -> None:
+    """Nothing else is said if only the stopped outputs are named."""
+    begun = replace(output("c", BEGUN, 10.0), facts=ASKED_FOR)
+    compiling = Event(step="compile", state=BEGUN, time=10.0, stage="s", output="c")
+    events = [output("c", PLANNED, 1.0), begun, compiling, output("c", STOPPED, 11.0)]
+    called = (*COMMAND, "--", "--rebuild", "c")
+    assert describe_stop(events, called, now=2000.0) == [
+        "stopped. Kept: the earlier wheel of c.",
+        "Run `nox -s build-stages -- --rebuild c` again to start from the beginning.",
+    ]

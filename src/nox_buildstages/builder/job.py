@@ -38,7 +38,7 @@ from nox_buildstages.indexes.mask import Mask
 from nox_buildstages.model import PROJECT, DirectorySource, fill_environment, log_name
 from nox_buildstages.preflight.facts import LONG
 from nox_buildstages.run import log_progress
-from nox_buildstages.run.events import RUNNING
+from nox_buildstages.run.events import ASKED, RUNNING
 from nox_buildstages.run.follow import LogFollower, LogTail, PreviousBuild
 from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.compiled import read_activity
@@ -82,6 +82,7 @@ class Job(Value):
     output: LockedOutput
     environment: Environment  # equal to the stage's lock
     compiler_cache: Path | None = None  # the program
+    rebuild: bool = False  # whether to build a wheel that the store has
     deadline: float | None = None
     """The time at which the stage's builds are stopped, by the monotonic clock."""
     guard: EnvironmentGuard | None = None
@@ -187,7 +188,7 @@ class Job(Value):
         ``is_asked`` says whether the user wants the output to be built again.
         """
         last = self.history.previous(self.recipe)
-        reasons = ["--rebuild asks for it"] if is_asked else []
+        reasons = [ASKED] if is_asked else []
         if last is None or not is_asked or not self.recipe.accepts(last.recipe):
             changes = self.history.explain(self.recipe, last)
             reasons += (text for text, _ in changes)
@@ -338,6 +339,9 @@ class Job(Value):
                     subject=f"{self.output.name} (stage {self.stage.name})",
                     problem=f"stopped after {format_time(self.stage.timeout or 0)}, its"
                     " timeout",
+                    hint="the last lines of the run say what is kept"
+                    if self.rebuild
+                    else "",
                 )
             if jobs is not None:
                 jobs.balance()

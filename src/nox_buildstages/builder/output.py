@@ -70,11 +70,11 @@ _HEADER_LINES = 100
 """Number of lines at the start of a log that may contain its key."""
 
 
-def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
+def build_output(job: Job, slot: JobSlot) -> None:
     """Build an output and put the wheel into the store.
 
-    With ``rebuild``, the wheel is built even if the store has the wheel, unless
-    another session of this run has built the output.
+    A rebuild ignores the wheel in the store, unless another session of this run has
+    built it.
 
     Raises:
         BuildError: The build failed.
@@ -87,7 +87,7 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
         job.place,
     ):
         earlier = job.context.find_stored(recipe)
-        if earlier is not None and (earlier.run == tools.run.id or not rebuild):
+        if earlier is not None and (earlier.run == tools.run.id or not job.rebuild):
             # Another process has built the wheel in the meantime.
             tools.run.emit(
                 "output",
@@ -96,9 +96,9 @@ def build_output(job: Job, slot: JobSlot, *, rebuild: bool) -> None:
                 **earlier.facts,
             )
             return
-        why = job.explain(is_asked=rebuild and earlier is not None)
+        why = job.explain(is_asked=job.rebuild and earlier is not None)
         with tools.run.step("output", job.place, success=BUILT, **why) as facts:
-            if rebuild:
+            if job.rebuild:
                 job.build_dir.clear()
             attempt, kill = Attempt(is_resumed=job.is_partial), None
             while True:

@@ -150,14 +150,13 @@ def _build_missing(
             output=output,
             environment=environment,
             compiler_cache=compiler_cache,
+            rebuild=output.name in order.rebuild,
             deadline=deadline,
             guard=guard,
         )
         for output in missing
     ]
-    builds = StageBuilds(
-        pending=deque(jobs), rebuild=order.rebuild, keeps_going=order.keeps_going
-    )
+    builds = StageBuilds(pending=deque(jobs), keeps_going=order.keeps_going)
     # All builds with private environments use the same path.
     most = 1 if stage.private_environment else len(missing)
     least = min(job.memory_need.size for job in jobs)
@@ -197,7 +196,6 @@ class StageBuilds(Record):
     """
 
     pending: deque[Job]
-    rebuild: Collection[str]
     keeps_going: bool
     running: set[str] = field(default_factory=set)
     failures: dict[str, BuildError] = field(default_factory=dict)
@@ -211,7 +209,7 @@ class StageBuilds(Record):
                 name = job.output.name
                 self.running.add(name)
                 try:
-                    build_output(job, slot, rebuild=name in self.rebuild)
+                    build_output(job, slot)
                 except BuildError as error:
                     self.running.remove(name)
                     self._note_failure(name, error, job.context.tools.run)

@@ -71,6 +71,9 @@ BEGUN, ENDED, FAILED, STOPPED = "begun", "ended", "failed", "stopped"
 PLANNED, BUILT, CACHED = "planned", "built", "cached"
 """More states of an output."""
 
+ASKED = "--rebuild asks for it"
+"""The reason to build an output whose wheel the store has."""
+
 RUNNING = "running"
 """The state of an event that is shown and not kept."""
 

@@ -264,7 +264,7 @@ def _end_run(
             if len(cells.first.project.pythons) > 1:
                 _LOGGER.info("Python %s", python)
             print_summary(run, entries, [it for it in events if it.step == "run"])
-        command = shlex.join(("nox", *sys.argv[1:]))
+        command = ("nox", *sys.argv[1:])
         for line in describe_stop(events, command, now=time.time()):
             _LOGGER.info("%s", show(line))
         write_report(events)

@@ -349,14 +349,14 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
     for name, before, after in diff(old.environment, new.environment):
         yield _ingredient_change(name, before, after)
     yield from _variable_changes(old, new)
-    for kind, was, now in (
-        ("config setting", old.config_settings, new.config_settings),
-        ("interpreter", old.interpreter, new.interpreter),
-        ("tool", old.tools, new.tools),
-        ("machine's", old.machine, new.machine),
+    for kind, was, now, absent in (
+        ("config setting", old.config_settings, new.config_settings, "unset"),
+        ("interpreter", old.interpreter, new.interpreter, "unset"),
+        ("tool", old.tools, new.tools, "not declared"),
+        ("machine's", old.machine, new.machine, "not found"),
     ):
         for name, *values in diff(was, now):
-            yield f"{kind} {name} {_show(*values)}"
+            yield f"{kind} {name} {_show(*values, absent=absent)}"
     yield from _requirement_changes(old, new)
     for name, last, wanted in diff(_switches(old), _switches(new)):
         yield f"{name} {last} → {wanted}"
@@ -392,20 +392,31 @@ def _variable_changes(old: Recipe, new: Recipe) -> Iterator[str]:
             yield f"env {name} changed"
 
 
-def _show(before: object, after: object) -> str:
+def _show(before: object, after: object, *, absent: str = "unset") -> str:
     pairs = (before, after), (after, before)
-    return " → ".join(_telling_part(value, other) for value, other in pairs)
+    parts = ((value, _telling_part(value, other)) for value, other in pairs)
+    return " → ".join(
+        absent if value is None else describe_failed_version(part) or repr(part)
+        for value, part in parts
+    )
 
 
-def _telling_part(value: object, other: object) -> str:
+def _telling_part(value: object, other: object) -> object:
     """Return a value, or the first line of a text that another text hasn't."""
-    if value is None:
-        return "unset"
     if isinstance(value, str) and "\n" in value:
         lines, known = value.splitlines(), str(other).splitlines()
-        new = (line for line in lines if line not in known)
-        return repr(next(new, lines[0]))
-    return repr(value)
+        return next((line for line in lines if line not in known), lines[0])
+    return value
+
+
+def describe_failed_version(version: object) -> str:
+    """Return why a program has no version, in words; empty if it has one.
+
+    A recipe has ``exit status 1`` in place of the version if a compiler is found but
+    can't print it, such as that of a rustup without a toolchain.
+    """
+    is_failed = isinstance(version, str) and version.startswith("exit status ")
+    return f"found, but --version fails ({version})" if is_failed else ""
 
 
 def _ingredient_change(

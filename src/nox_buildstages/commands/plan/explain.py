@@ -13,6 +13,7 @@ from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.model import FINAL, PROJECT
 from nox_buildstages.safe_text import Shown, show
+from nox_buildstages.store.key import describe_failed_version
 from nox_buildstages.text import align, format_size, format_time
 from nox_buildstages.value import Value
 
@@ -205,7 +206,8 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     shown = (it for it in recipe.interpreter if it != "compilation")
     yield "interpreter", ", ".join(recipe.interpreter[it] for it in shown)
     for program, version in {**recipe.machine, **recipe.tools}.items():
-        yield f"tool {program}", version.partition("\n")[0]
+        line = version.partition("\n")[0]
+        yield f"tool {program}", describe_failed_version(line) or line
     yield "network", "on" if recipe.network else "off"
     if recipe.open_files:
         yield "sandbox", "off"

@@ -8,6 +8,7 @@ from nox_buildstages.indexes.url_secrets import redact, redact_logins
 from nox_buildstages.lock.files.lockfile import StagePin
 from nox_buildstages.lock.files.pylock import sdist_version
 from nox_buildstages.model import DirectorySource
+from nox_buildstages.run.events import ASKED
 from nox_buildstages.store.history import Cause
 from nox_buildstages.value import Value, field, replace
 
@@ -157,7 +158,7 @@ class _Planner(Value):
                 text = f"version {version} is locked and {wanted} is wanted"
                 reasons.append((text, None))
             if output.name in self.rebuild:
-                reasons.append(("--rebuild asks for it", None))
+                reasons.append((ASKED, None))
             planned = PlannedOutput(
                 stage=stage.name,
                 title=project.stage_label(stage.name),
