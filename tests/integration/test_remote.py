@@ -18,7 +18,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from nox_buildstages.errors import BuildStagesError, UsageError, WheelError
+from nox_buildstages.errors import UsageError, WheelError
 from nox_buildstages.model import Final, Project, RemoteStore
 from nox_buildstages.store.key import Ingredient, Recipe, digest_values, seal_values
 from nox_buildstages.store.memory import BuildMemory
@@ -390,16 +390,32 @@ def test_a_record_of_something_else_is_refused(
     ]
 
 
-def test_a_record_of_a_newer_version_is_an_error(
+def test_a_record_of_a_newer_version_is_passed_over(
     builder: Machine, reader: Machine, shared: Path
 ) -> None:
-    """It stays as it is, and the message says to update."""
+    """A line says so, the wheel is built, and the record stays as it is."""
     builder.build()
     newer = json.dumps({**json.loads(record(shared).read_text()), "format": 99})
     record(shared).write_text(newer)
-    with pytest.raises(BuildStagesError, match="in the remote store: written by a new"):
-        reader.fetch()
+    why = "written by a newer version of nox-buildstages (format 99; this version"
+    assert reader.remote().peek(RECIPE) is None
+    assert reader.said == []
+    assert reader.fetch() is None
+    (line,) = reader.said
+    assert line.startswith(
+        f"the wheel of some-package in the remote store isn't used: {why}"
+    )
+    assert line.endswith("; building it")
+    builder.said.clear()
+    before = {*shared.rglob("*")}
+    builder.build("x = 2\n")
+    (line,) = builder.said
+    assert line.startswith(
+        "some_package-1.0-py3-none-any.whl isn't put into the remote store,"
+        f" which has a record {why}"
+    )
     assert record(shared).read_text() == newer
+    assert {*shared.rglob("*")} == before
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\0", "{}"])

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -98,7 +98,7 @@ class Remote(Value):
     def peek(self, recipe: Recipe) -> StoredWheel | None:
         """Return the wheel of a recipe, unfetched, with paths in the local store."""
         if not self._is_off(_READ):
-            with self._report_failure(_READ):
+            with self._report_failure(_READ), suppress(WheelError):
                 record = self._read_record(recipe)
                 return None if record is None else self._load(recipe, record)
         return None
@@ -108,9 +108,9 @@ class Remote(Value):
     ) -> StoredWheel | None:
         """Copy the wheel of a recipe into the local store, and return the copy.
 
-        A damaged wheel, or another recipe's, counts as missing, and so does a wheel for
-        which ``check`` raises a WheelError. If several processes want the same wheel,
-        only the first process fetches.
+        A damaged wheel, or another recipe's, counts as missing. So does a wheel for
+        which ``check`` raises a WheelError, or that a newer version recorded. If
+        several processes want the same wheel, only the first process fetches.
         """
         with self.store.hold_lock(recipe.key):
             wheel = self.store.find(recipe.key)
@@ -123,9 +123,9 @@ class Remote(Value):
                 record = self._read_record(recipe)
                 if record is None:
                     return None
-                remote = self._load(recipe, record)
                 problem = "is damaged"
                 try:
+                    remote = self._load(recipe, record)
                     if remote is not None:
                         wheel = self._copy(remote, recipe, check)
                 except WheelError as error:
@@ -143,6 +143,8 @@ class Remote(Value):
     def put(self, wheel: StoredWheel, passed: Mapping[str, str]) -> None:
         """Copy a wheel to the remote store, if the project may write to the store.
 
+        A record that a newer version wrote stays there.
+
         ``passed`` are the variables of ``pass-env``: the record has digests with the
         remote store's salt, so that all who use it can compare.
         """
@@ -152,6 +154,16 @@ class Remote(Value):
         started = time.monotonic()
         with self._report_failure(_WRITE):
             remote = self._files()
+            kept = remote.read(f"{folder}/{RECORD}")
+            try:
+                if kept is not None:
+                    self._load(wheel.recipe, kept)
+            except WheelError as error:
+                self.report(
+                    f"{wheel.path.name} isn't put into the remote store, which has a"
+                    f" record {error.problem}"
+                )
+                return
             for file in (wheel.path, wheel.log):
                 name = f"{folder}/{wheel.sha256}/{file.name}"
                 remote.put(file, name, size=wheel.size)
@@ -215,13 +227,13 @@ class Remote(Value):
         None if the record describes another recipe's wheel, or has impossible values.
 
         Raises:
-            BuildStagesError: A newer version wrote the record.
+            WheelError: A newer version wrote the record. Others may use it, so nobody
+                has to update.
         """
         try:
             wheel = load_record(record, self.store.wheel_folder(recipe.key))
         except BuildStagesError as error:
-            subject = f"the record of {recipe.name} in the remote store"
-            raise replace(error, subject=subject) from None
+            raise WheelError(subject=recipe.name, problem=error.problem) from None
         if wheel is None:
             return None
         try:
