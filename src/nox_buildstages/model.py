@@ -92,10 +92,10 @@ def minor_version(version: str) -> str:
 
 
 def sort_pythons(versions: Iterable[str]) -> list[str]:
-    """Return versions of Python, the lowest first; free-threaded ones come after."""
+    """Return Pythons in any form, the lowest first; free-threaded ones come after."""
 
     def order(version: str) -> tuple[tuple[int, ...], bool]:
-        numbers = version.removesuffix("t").split(".")
+        numbers = re.findall(r"\d+", minor_version(version))
         return tuple(map(int, numbers)), version.endswith("t")
 
     return sorted(versions, key=order)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -436,3 +437,20 @@ def test_a_python_that_is_not_here_is_locked_all_the_same(pythons: Project) -> N
     assert f"no Python {ABSENT} here to plan for" in planned
     said = refused(pythons, "-s", "build-stages-plan", "--", "--github")
     assert "--github plans for every Python, and one isn't available here" in said
+
+
+@pytest.mark.slow
+def test_a_python_may_be_a_path(project: Project, index: Index) -> None:
+    """As nox takes it; such a Python needs no version in its name."""
+    make_sdist(index.folder, "kernels", "1.0")
+    table = {
+        "python": [sys.executable],
+        "final": {"requirements": ["kernels"]},
+        "stage": [{"name": "first", "outputs": ["kernels"]}],
+    }
+    declare(project, table)
+    done = project.nox("-s", "build-stages")
+    assert built(done) == ["kernels"]
+    assert project.wheels() == ["kernels-1.0-py3-none-any.whl"]
+    plan = project.nox("-s", "build-stages-plan").output
+    assert "nothing to build" in plan

@@ -10,7 +10,7 @@ import pytest
 from nox_buildstages.config.project import read
 from nox_buildstages.errors import DeclarationError, Problem
 from nox_buildstages.lock.files.names import lock_names
-from nox_buildstages.model import Patch, RemoteStore, Template
+from nox_buildstages.model import Patch, RemoteStore, Template, sort_pythons
 from nox_buildstages.reader import parse_toml
 
 if TYPE_CHECKING:
@@ -1254,6 +1254,15 @@ def test_a_python_in_any_form() -> None:
     """Other forms than X.Y are nox's to read."""
     for version in ("3", "3.10", "pypy3.11", "3.14t", "/usr/bin/python3.9"):
         assert declared(in_top(f'python = ["{version}"]')).pythons == (version,)
+        assert sort_pythons([version]) == [version]
+
+
+def test_pythons_are_sorted_by_version() -> None:
+    """Not by their text, and whatever form a single one has."""
+    pythons = ["3.14t", "/opt/3.9/bin/python3", "3.14", "3.10.2", "pypy3.11", "3"]
+    assert sort_pythons(pythons) == [
+        *("3", "/opt/3.9/bin/python3", "3.10.2", "pypy3.11", "3.14", "3.14t")
+    ]
 
 
 def test_a_misspelled_key_is_one_problem() -> None:
