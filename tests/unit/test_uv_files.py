@@ -66,3 +66,12 @@ def test_a_workspace_with_impossible_names_is_none(tmp_path: Path) -> None:
     assert found is not None
     assert found.folders == (tmp_path,)
     assert find_workspace(tmp_path / long, lambda _: {}) is None
+
+
+@pytest.mark.parametrize("name", ["x" * 400, "a\0b", "x/" * 5000])
+def test_a_source_folder_with_an_impossible_name_adds_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    """The lock session says what is wrong with it; reading must not fail before."""
+    document = {"tool": {"uv": {"sources": {"x": {"path": name}}}}}
+    assert complete_document(document, tmp_path / "pyproject.toml") == document

@@ -112,7 +112,7 @@ def _with_sources_of_folders(
     while queue:
         folder = queue.pop(0)
         file = folder / "pyproject.toml"
-        if folder in seen or not file.is_file():
+        if folder in seen or not os.path.isfile(file):  # noqa: PTH113 - long names
             continue
         seen.add(folder)
         inner_document = _load(file)
