@@ -54,6 +54,12 @@ FileRules: TypeAlias = Literal["on", "off", "require"]
 CompilerCache: TypeAlias = Literal["auto", "ccache", "sccache", "off"]
 """The compiler cache of builds; ``auto`` for any on ``PATH``."""
 
+Variant: TypeAlias = "Mapping[str, Mapping[str, tuple[str, ...]]]"
+"""The features that a wheel needs: lists of values, by namespace and feature."""
+
+VARIANTS = "variants"
+"""The folder of variant wheels in a project's wheelhouse."""
+
 
 def log_name(output: str) -> str:
     """Return the file name of an output's log, by the normalized name."""
@@ -75,6 +81,7 @@ class AxisValue(Value):
     runs_on: tuple[str, ...] = ()
     container: str | None = None
     setup: str | None = None
+    variant: Variant | None = None  # None: the axis is about something else
 
     @property
     def projects(self) -> frozenset[NormalizedName]:

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 TAG = "build-stage"
 _HERE = ".".join(map(str, sys.version_info[:3]))
 INIT, PLAN = "build-stages-init", "build-stages-plan"
-SHELL = "build-stages-shell"
+RELEASE, SHELL = "build-stages-release", "build-stages-shell"
 _BACKENDS = ("uv", "virtualenv", "venv")
 
 
@@ -159,7 +159,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     ]
     called = invocation.find_called(sessions)
     if invocation.words or SHELL in called:  # which needs a word
-        _check_words(invocation.words, called, cells)
+        _check_words(invocation.words, called, cells, adapter.run)
     finds_python = any(it.finds_python for it in called.values())
     if finds_python and adapter.find_python() is None:  # nox may download one
         sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
@@ -189,7 +189,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
 
 
 def _check_words(
-    words: Sequence[str], called: Mapping[str, RegisteredSession], cells: Cells
+    words: Sequence[str],
+    called: Mapping[str, RegisteredSession],
+    cells: Cells,
+    run: Run,
 ) -> None:
     """Check the words after ``--`` before nox makes an environment; print the help.
 
@@ -203,6 +206,10 @@ def _check_words(
         name = session.name.partition("(")[0]
         try:
             options = parse_options(words, outputs=cells.names, session=name)
+            if options.variants and name == RELEASE and not run.is_parallel:
+                from nox_buildstages.commands.release.variants import check_variants  # noqa: PLC0415 - few ask
+
+                check_variants(cells, session.name)
         except UsageError as error:
             raise SystemExit(_draw(error)) from None
         if options.help:
@@ -342,8 +349,8 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
         )
         release = replace(
             final,
-            name=f"build-stages-release{suffix}",
-            doc=DOCS["build-stages-release"],
+            name=f"{RELEASE}{suffix}",
+            doc=DOCS[RELEASE],
             body="commands.release.release:run_release",
             requires=(final.name,),
             is_default=False,
@@ -366,8 +373,9 @@ def _finals(cells: Cells) -> Iterator[RegisteredSession]:
         yield every
         yield replace(
             every,
-            name="build-stages-release",
+            name=RELEASE,
             doc="Release every cell.",
+            body="commands.release.variants:release_all_cells",
             requires=tuple(releases),
             is_default=False,
         )

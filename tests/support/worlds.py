@@ -124,6 +124,26 @@ def matrix(project: Project, index: Index) -> None:
     shutil.copytree(EXAMPLES / "matrix", project.folder, dirs_exist_ok=True)
 
 
+def variants(project: Project, index: Index) -> None:
+    """A package for two kinds of GPU, and for none."""
+    make_sdist(*(index.folder, "kernels", "1.0"), **COMPILED)
+    project.write("""
+        [tool.nox-buildstages.matrix.cuda-arch]
+        "8.0" = { variant = { nvidia = { sm_arch = ["80_real"] } } }
+        "9.0" = { variant = { nvidia = { sm_arch = ["90_real"] } } }
+        none = { variant = {} }
+
+        [tool.nox-buildstages.final]
+        requirements = ["kernels"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        outputs = ["kernels"]
+        env = { ARCHS = "{cuda-arch}" }
+    """)
+    project.nox("-s", "build-stages-lock")
+
+
 def undeclared(project: Project, index: Index) -> None:
     """An output whose build imports torch, in a stage without torch."""
     make_sdist(
@@ -504,7 +524,7 @@ REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tut
 TOY: Mapping[str, Callable[[Project, Index], None]] = {
     world.__name__.replace("_", "-"): world
     for world in (
-        *(toys, built, incomplete, edited, newer, matrix),
+        *(toys, built, incomplete, edited, newer, matrix, variants),
         *(undeclared, header, memory, meddling, wrong_pin, divided, runtime),
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),

@@ -243,7 +243,7 @@ def test_a_faulty_matrix_may_have_any_axis(matrix: str, expected: str) -> None:
     assert told(matrix) == [expected]
 
 
-@pytest.mark.parametrize("value", ["logs", "Simple"])
+@pytest.mark.parametrize("value", ["logs", "Simple", "variants"])
 def test_a_value_is_no_folder_of_a_wheelhouse(value: str) -> None:
     """What is there would come among the wheels of its cell."""
     message = f"a wheelhouse has a folder {value.lower()!r}; choose another name"
@@ -850,4 +850,84 @@ def test_values_that_clash() -> None:
         f"matrix: {cells} would share the lock file pylock.{name}-x-y-z.toml of {name}"
         f"; {hint}"
         for name in ("kernels", "models", "final")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1", ": expected a table of tables, found the number 1"),
+        (
+            "{ nvida = { sm_arch = ['90_real'] } }",
+            ".nvida: unknown namespace; did you mean 'nvidia'?",
+        ),
+        (
+            "{ amd = { gfx_arch = ['gfx90a'] } }",
+            ".amd: unknown namespace; the known ones are: nvidia",
+        ),
+        (
+            "{ nvidia = {} }",
+            (
+                ".nvidia: expected a feature: cuda_version_lower_bound,"
+                " cuda_version_upper_bound, sm_arch"
+            ),
+        ),
+        (
+            "{ nvidia = { sm_arc = ['90_real'] } }",
+            ".nvidia.sm_arc: unknown feature; did you mean 'sm_arch'?",
+        ),
+        (
+            "{ nvidia = { sm_arch = '90_real' } }",
+            (
+                ".nvidia.sm_arch: expected a list of strings, found the string"
+                " '90_real'; write [\"90_real\"]"
+            ),
+        ),
+        (
+            "{ nvidia = { sm_arch = [] } }",
+            ".nvidia.sm_arch: expected at least one value",
+        ),
+        (
+            "{ nvidia = { sm_arch = ['9.0'] } }",
+            (
+                '.nvidia.sm_arch[0]: expected a value such as "90_real", found the'
+                " string '9.0'"
+            ),
+        ),
+        (
+            "{ nvidia = { cuda_version_lower_bound = [13.0] } }",
+            (
+                ".nvidia.cuda_version_lower_bound[0]: expected a string, found the"
+                " number 13.0; put it in quotes"
+            ),
+        ),
+    ],
+)
+def test_problems_in_a_variant(value: str, expected: str) -> None:
+    """Wheels of such a variant are refused by uv, or never chosen."""
+    problems = told(f"arch = {{ '9' = {{ variant = {value} }} }}")
+    assert problems == [f"matrix.arch.9.variant{expected}"]
+
+
+def test_variants_of_an_axis_and_of_several() -> None:
+    """All values of an axis have a variant, or none; a feature is of one axis."""
+    arch = "arch = { a = { variant = { nvidia = { sm_arch = ['90_real'] } } }, b = {} }"
+    assert told(
+        f"{arch}\ntorch = ['1']\ninclude = [{{ arch = 'c', torch = '1' }}]"
+    ) == [
+        (
+            "matrix.arch.b: variant is missing, and other values of the axis have one;"
+            " write variant = {} if its wheels need nothing special"
+        ),
+        (
+            "matrix.include[0].arch: the values of arch have a variant, so declare this"
+            " value there, too"
+        ),
+    ]
+    other = "gpu = { d = { variant = { nvidia = { sm_arch = ['80_real'] } } } }"
+    assert told(f"{arch.replace(', b = {}', '')}\n{other}") == [
+        (
+            "matrix.gpu.d: its variant has nvidia.sm_arch, and so have values of the"
+            " axis 'arch'; only one axis may have it"
+        )
     ]

@@ -14,9 +14,11 @@ from nox_buildstages.config import getters
 from nox_buildstages.config.final import extra_requirements, group_requirements
 from nox_buildstages.config.getters import Item, Key
 from nox_buildstages.config.values import env, requirements
+from nox_buildstages.config.variant import variant
 from nox_buildstages.lock.files.names import without_dots
 from nox_buildstages.model import (
     ENVIRONMENT,
+    VARIANTS,
     Axis,
     AxisValue,
     Cell,
@@ -38,8 +40,8 @@ _AXIS = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _MACHINES = ("x86_64", "aarch64")
 _ALIASES = {"amd64": "x86_64", "x86-64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
-_RESERVED = ("logs", "simple")
-"""A folder of every wheelhouse, and the folder into which cells are merged."""
+_RESERVED = ("logs", "simple", VARIANTS)
+"""Folders of a wheelhouse; values are folders beside them."""
 
 _ABOVE = '; write python = ["3.11", "3.12"] above the matrix first'
 _TOO_ALIKE = "too much like the value {0!r}: their files would have one name"
@@ -63,6 +65,7 @@ def read_matrix(item: Item) -> Matrix | None:
     declared = above.value if above else ()
     versions = declared if isinstance(declared, list) else [declared]
     pythons = {minor_version(it): it for it in versions if isinstance(it, str)}
+    _check_variants(item, axes, include)
     if axes:
         _check(axes, pythons, include, exclude)
     elif item.document.is_sound(*item.steps):
@@ -227,6 +230,38 @@ def _entries(item: Item) -> tuple[_Entry, ...]:
     )
 
 
+def _check_variants(
+    item: Item, axes: Sequence[Axis], include: Sequence[_Entry]
+) -> None:
+    """Add faults to values without a variant, and to features that two axes have."""
+    owners: dict[tuple[str, str], str] = {}
+    for axis in axes:
+        if all(value.variant is None for value in axis.values):
+            continue
+        for value in axis.values:
+            child = item.child(axis.name, None).child(value.name, None)
+            if value.variant is None:
+                child.fault(
+                    "variant is missing, and other values of the axis have one; write"
+                    " variant = {} if its wheels need nothing special"
+                )
+            for namespace, features in (value.variant or {}).items():
+                for feature in features:
+                    owner = owners.setdefault((namespace, feature), axis.name)
+                    if owner != axis.name:
+                        child.fault(
+                            f"its variant has {namespace}.{feature}, and so have"
+                            f" values of the axis {owner!r}; only one axis may have it"
+                        )
+        for other, entry in include:
+            name = entry.get(axis.name)
+            if name not in (None, *(value.name for value in axis.values)):
+                other.child(axis.name, name).fault(
+                    f"the values of {axis.name} have a variant, so declare this value"
+                    " there, too"
+                )
+
+
 def _axes_of_include(include: Sequence[_Entry]) -> tuple[Axis, ...]:
     """Return the axes of a matrix with only ``include``."""
     values: dict[str, dict[str, AxisValue]] = {}
@@ -386,6 +421,17 @@ AXIS_VALUE: Mapping[str, Key] = {
         " cell's values are variables: `$CELL_CUDA_ARCH` is that of the axis"
         " `cuda-arch`, `$CELL_PYTHON` the Python.",
     ),
+    "variant": Key(
+        variant,
+        type="table of `nvidia`, a table of features with lists of values",
+        default_text="none",
+        example='variant = { nvidia = { sm_arch = ["90_real"] } }',
+        text="Experimental: what the value's wheels need from a machine, for"
+        " [variant wheels](../how-to/release.md#make-variant-wheels). The features of"
+        " `nvidia` are `cuda_version_lower_bound`, `cuda_version_upper_bound` and"
+        " `sm_arch`. `{}` needs nothing special. If one value of an axis has the key,"
+        " all have it.",
+    ),
 }
 MATRIX: Mapping[str, Key] = {
     "AXIS": Key(
@@ -394,8 +440,8 @@ MATRIX: Mapping[str, Key] = {
         default_text="none",
         example='cuda-arch = ["8.0", "9.0"]',
         text="The values of an axis: letters, digits, `.`, `_`, `+` and `-`, but not"
-        " `logs` and `simple`, which are folders of a wheelhouse. In a table, each"
-        " value can have the keys below. All axes together may have 1,000"
+        " `logs`, `simple` and `variants`, which are folders of a wheelhouse. In a"
+        " table, each value can have the keys below. All axes together may have 1,000"
         " combinations.",
         in_locks=True,
     ),

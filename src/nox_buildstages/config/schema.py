@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nox_buildstages.config.matrix import AXIS_VALUE, MATRIX
 from nox_buildstages.config.reference import TABLES
+from nox_buildstages.config.variant import FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,25 @@ def _or(schema: _Schema, *values: object) -> _Schema:
 _STRINGS = _table_of({"type": "string"})
 _ONE_OR_SEVERAL: _Schema = {"anyOf": [_TEXT, _SOME_TEXTS]}
 _SETTING: _Schema = {"anyOf": [{"type": "string"}, _list_of({"type": "string"})]}
+_VARIANT: _Schema = {
+    "type": "object",
+    "properties": {
+        namespace: {
+            "type": "object",
+            "properties": {
+                feature: {
+                    **_SOME_TEXTS,
+                    "items": {"type": "string", "pattern": f"^({it})$"},
+                }
+                for feature, (it, _) in features.items()
+            },
+            "minProperties": 1,
+            "additionalProperties": False,
+        }
+        for namespace, features in FEATURES.items()
+    },
+    "additionalProperties": False,
+}
 _REMOTE = _table("url", url=_TEXT, write=_BOOLEAN)
 
 TYPES: Mapping[str, _Schema] = {
@@ -101,6 +121,7 @@ TYPES: Mapping[str, _Schema] = {
     "string or list of strings": _ONE_OR_SEVERAL,
     "string": _TEXT,
     "list of tables of strings": _list_of(_STRINGS),
+    "table of `nvidia`, a table of features with lists of values": _VARIANT,
     "table": {"type": "object"},
     "array of tables": {"type": "array", "minItems": 1},
     "table of tables": {"type": "object"},

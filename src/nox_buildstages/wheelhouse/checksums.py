@@ -22,9 +22,10 @@ SUMS = "SHA256SUMS"  # how the next release knows the files of this release
 INDEX = "simple"
 PROVENANCE = "provenance.jsonl"
 SBOM = "sbom.cdx.json"
+VARIANTS = "-variants.json"  # after NAME-VERSION
 
 _SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[^/\\]+)")
-_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM)
+_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM, VARIANTS)
 
 
 def read_index_entry(path: Path, sha256: str) -> IndexEntry:
@@ -46,7 +47,7 @@ def index_files(wheels: Collection[IndexEntry]) -> dict[str, bytes]:
     """Return the pages of the index and the METADATA file of each wheel, by path."""
     pages = index_pages(wheels)
     return {
-        **{f"{wheel.filename}.metadata": wheel.metadata for wheel in wheels},
+        **{f"{it.filename}.metadata": it.metadata for it in wheels if it.metadata},
         **{f"{INDEX}/{path}": pages[path].encode() for path in pages},
     }
 

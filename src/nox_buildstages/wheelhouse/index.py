@@ -22,7 +22,7 @@ API_VERSION = "1.1"
 
 
 class IndexEntry(Value):
-    """A wheel in an index, which is a folder beside the wheel."""
+    """A wheel in an index, which is a folder beside the wheel; or another file."""
 
     name: NormalizedName
     version: Version
@@ -30,7 +30,7 @@ class IndexEntry(Value):
     sha256: str
     size: int  # in bytes
     requires_python: str | None
-    metadata: bytes = field(repr=False)  # published beside the wheel (PEP 658)
+    metadata: bytes | None = field(repr=False)  # published beside a wheel (PEP 658)
 
     @property
     def url(self) -> str:
@@ -39,8 +39,8 @@ class IndexEntry(Value):
 
     @property
     def metadata_sha256(self) -> str:
-        """The hash of METADATA, in hex."""
-        return hashlib.sha256(self.metadata).hexdigest()
+        """The hash of METADATA, in hex; empty if there is none."""
+        return hashlib.sha256(self.metadata).hexdigest() if self.metadata else ""
 
 
 def index_pages(wheels: Iterable[IndexEntry]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def _html_page(title: str, links: Iterable[str]) -> str:
 
 def _html_link(wheel: IndexEntry) -> str:
     """Return the link to a wheel with the attributes of PEP 503 and PEP 658."""
-    digest = f"sha256={wheel.metadata_sha256}"
+    digest = wheel.metadata and f"sha256={wheel.metadata_sha256}"
     attributes = {
         "href": f"{wheel.url}#sha256={wheel.sha256}",
         "data-requires-python": wheel.requires_python,
@@ -115,7 +115,11 @@ def _json_file(wheel: IndexEntry) -> dict[str, Any]:
         "url": wheel.url,
         "hashes": {"sha256": wheel.sha256},
         "size": wheel.size,
-        "core-metadata": {"sha256": wheel.metadata_sha256},
+        **(
+            {"core-metadata": {"sha256": wheel.metadata_sha256}}
+            if wheel.metadata
+            else {}
+        ),
         "yanked": False,
     }
     if wheel.requires_python is not None:

@@ -50,6 +50,7 @@ class Options(Value):
     embed_sbom: bool = False
     verify: bool = False
     torch: tuple[tuple[str, ...], ...] = ()
+    variants: bool = False
     older_than: int | None = None  # seconds
     larger_than: int | None = None  # bytes
     dry_run: bool = False
@@ -170,6 +171,7 @@ WORDS = (
     Word("--check", _RELEASE, _CHECK, str, "STATEMENT", into="statement"),
     Word("--verify", _RELEASE, "prove what each wheel is, without a GPU"),
     Word("--torch", _RELEASE, _TORCH, _versions, "VERSIONS", "2.12,2.13", _TORCHES),
+    Word("--variants", _RELEASE, "make variant wheels of all cells; experimental"),
     Word("--json", _RELEASE, "with --verify: print the verdicts as JSON"),
     Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
     Word(
@@ -298,6 +300,7 @@ def _make_options(
         "--rebuild": options.rebuild or options.rebuild_all,
         "--repair": options.repair,
         "--upgrade": options.upgrades,
+        "--variants": options.variants,
         "--vendor": options.vendor,
         "--verify": options.verify,
     }

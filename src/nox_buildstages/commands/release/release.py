@@ -98,7 +98,8 @@ def run_release(workspace: Workspace) -> None:
         results, repairs = _change_wheels(workspace, context, results)
         wheels = {it.wheel.name: it.wheel for it in results}
         index = [
-            _index_entry(folder / it.path.name, it.sha256) for it in wheels.values()
+            read_released_entry(folder / it.path.name, it.sha256)
+            for it in wheels.values()
         ]
         vendored = vendor_wheels(context, folder) if workspace.options.vendor else {}
         wheels_to_install = [
@@ -107,7 +108,7 @@ def run_release(workspace: Workspace) -> None:
         ]
         overlaps = _find_overlaps(wheels_to_install) if vendored else ()
         index += [
-            _index_entry(folder / it.filename, it.hashes["sha256"])
+            read_released_entry(folder / it.filename, it.hashes["sha256"])
             for it in vendored.values()
         ]
         lock = pylock.replace_with_wheels(context.pylock(FINAL), vendored)
@@ -180,7 +181,7 @@ def _change_wheels(
     repairs: dict[NormalizedName, repair.Repair] = {}
     if options.repair or options.embed_sbom:
         for wheel in built:
-            _index_entry(wheel.path, wheel.sha256)
+            read_released_entry(wheel.path, wheel.sha256)
     if options.repair:
         environment = workspace.environment
         repairs = repair.repair_wheels(context, environment, built, folder)
@@ -235,7 +236,7 @@ def _require_tag(wheel: WheelFile) -> None:
         )
 
 
-def _index_entry(path: Path, sha256: str) -> IndexEntry:
+def read_released_entry(path: Path, sha256: str) -> IndexEntry:
     """Return the index entry of a wheel, after comparing its hash."""
     if not has_sha256(path, sha256):
         raise WheelError(
