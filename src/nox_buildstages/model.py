@@ -251,6 +251,21 @@ COMPILERS = ("cc", "c++", "gfortran", "nvcc", "rustc", "ld")
 """The programs whose versions are part of the key by default."""
 
 
+class Shard(Value):
+    """A share of the files that a build compiles: the first of three, for example."""
+
+    number: int  # from 1
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder for its logs."""
+        return f"shard-{self.number}-of-{self.count}"
+
+
 class Stage(Value):
     """A locked environment and the wheels built there; `STAGE` explains the fields."""
 
@@ -268,6 +283,8 @@ class Stage(Value):
     private_environment: bool = False
     timeout: int | None = None  # seconds
     compiler_cache: CompilerCache | None = None  # None: the project's
+    shards: int = 1
+    """The number of machines that CI plans to compile each output."""
     code: str = ""
     """A digest of what a function in a noxfile does before it builds, if anything."""
     location: str = ""  # of the declaration, for messages

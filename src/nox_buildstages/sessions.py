@@ -159,7 +159,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     ]
     called = invocation.find_called(sessions)
     if invocation.words or SHELL in called:  # which needs a word
-        _check_words(invocation.words, called, cells, adapter.run)
+        _check_words(invocation, called, cells, adapter.run)
     finds_python = any(it.finds_python for it in called.values())
     if finds_python and adapter.find_python() is None:  # nox may download one
         sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
@@ -189,7 +189,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
 
 
 def _check_words(
-    words: Sequence[str],
+    invocation: NoxInvocation,
     called: Mapping[str, RegisteredSession],
     cells: Cells,
     run: Run,
@@ -201,11 +201,17 @@ def _check_words(
     """
     from nox_buildstages.workspace.session_options import parse_options  # noqa: PLC0415 - for --list
 
+    if any(it.partition("=")[0] == "--shard" for it in invocation.words):
+        problem = "--shard compiles one stage that is named with -s"
+        if invocation.is_parallel:
+            raise SystemExit(_draw(UsageError(problem=problem, hint="leave out -j")))
+        if invocation.keywords:
+            raise SystemExit(_draw(UsageError(problem=problem, hint="leave out -k")))
     helps = []
     for session in called.values():
         name = session.name.partition("(")[0]
         try:
-            options = parse_options(words, outputs=cells.names, session=name)
+            options = parse_options(invocation.words, outputs=cells.names, session=name)
             if options.variants and name == RELEASE and not run.is_parallel:
                 from nox_buildstages.commands.release.variants import check_variants  # noqa: PLC0415 - few ask
 
@@ -575,6 +581,9 @@ class _Adapter(Value):
             return None
         folders = [str(Path(session.invoked_from, it)) for it in options.folders]
         options = replace(options, folders=tuple(folders))
+        is_called = bool(self.lock.invocation.find_called([declared]))
+        # A stage that another one requires is built: its wheels are needed.
+        options = replace(options, shard=options.shard if is_called else None)
         if options.statement:
             path = Path(session.invoked_from, options.statement)
             options = replace(options, statement=str(path))

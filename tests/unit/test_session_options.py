@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nox_buildstages.errors import UsageError
+from nox_buildstages.model import Shard
 from nox_buildstages.run.nox_command_line import DOCS
 from nox_buildstages.workspace.session_help import HELP, describe_session, update_page
 from nox_buildstages.workspace.session_options import WORDS, Options, parse_options
@@ -284,6 +285,24 @@ def test_words_that_contradict_each_other_are_refused(words: str) -> None:
     """Lock files can't be left alone and made anew."""
     with pytest.raises(UsageError, match="choose one of them"):
         parse_options(words.split(), outputs=OUTPUTS)
+
+
+def test_a_shard_is_a_number_of_so_many_of_one_stage() -> None:
+    """It makes no wheel, so nothing else can be asked of one."""
+    stage = "build-stage-kernels"
+
+    def read(*words: str, session: str = stage) -> Options:
+        return parse_options(["--shard", *words], outputs=OUTPUTS, session=session)
+
+    assert read("3/20") == Options(shard=Shard(number=3, count=20))
+    for wrong in ("0/3", "4/3", "3", "a/b", "1/-3"):
+        with pytest.raises(UsageError, match="the first of three shards is 1/3"):
+            read(wrong)
+    for session in ("build-stages", "build-stages-release", "build-stages-lock"):
+        with pytest.raises(UsageError, match=f"--shard 1/2 .*, and this is {session}"):
+            read("1/2", session=session)
+    with pytest.raises(UsageError, match="makes no wheel"):
+        read("1/2", "--check-reproducible")
 
 
 def test_a_word_that_a_check_of_a_statement_ignores_is_refused() -> None:

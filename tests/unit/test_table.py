@@ -567,12 +567,24 @@ def test_problems_in_a_stage(line: str, message: str) -> None:
         ("timeout", '"5"', 'a time such as "5h" or "90min"'),
         ("timeout", '"0h"', 'a time such as "5h" or "90min"'),
         ("timeout", "5", 'a time such as "5h" or "90min"'),
+        ("shards", "0", "a number above 0"),
+        ("shards", "true", "a number above 0"),
+        ("shards", '"1/3"', "a number above 0"),
     ],
 )
 def test_typos_in_jobs_memory_and_time(key: str, value: str, expected: str) -> None:
     """What is expected is said."""
     (problem,) = told(in_stage(f"{key} = {value}"))
     assert problem.startswith(f"stage[0].{key}: expected {expected}, found ")
+
+
+def test_shards_need_a_compiler_cache() -> None:
+    """A stage has one unless it turns it off."""
+    assert declared(in_stage("shards = 3")).stages[0].shards == 3
+    assert declared(in_stage("")).stages[0].shards == 1
+    (problem,) = told(in_stage("shards = 3\ncompiler-cache = false"))
+    expected = "shards need a compiler cache, and compiler-cache is false"
+    assert problem == f"stage[0].shards: {expected}"
 
 
 @pytest.mark.parametrize(

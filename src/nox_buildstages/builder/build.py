@@ -43,6 +43,10 @@ class BuiltWheel(Value):
         return self.path.name
 
 
+class ShardEnd(BaseException):
+    """Ends the function of a stage in a shard, which has no wheels."""
+
+
 class Build(Record):
     """Builds the outputs of a stage; the function of the stage decides when.
 
@@ -75,7 +79,11 @@ class Build(Record):
             self.context.tools.run.forget(SESSION)  # the function may change sources
         self.has_begun = True
         order = replace(self.order, only=names)
+        if self.order.shard is not None:  # there is no wheel to return
+            order = self.order
         results = provide_stage(self.context, self.stage, self.environment, order)
+        if self.order.shard is not None:
+            raise ShardEnd
         return tuple(
             BuiltWheel(
                 path=it.wheel.path,
@@ -126,7 +134,10 @@ def call_function(
     if stage.code and build.environment.may_run():  # it may need the environment
         with occupy_environment(context.tools, build.environment):
             prepare_environment(context, stage, build.environment)
-    function(build)
+    try:
+        function(build)
+    except ShardEnd:
+        return tuple(available_results(context, stage))
     found = {it.output.name for it in available_results(context, stage)}
     missing = [it.name for it in stage.outputs if it.name not in found]
     if missing:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nox_buildstages.builder.backend import Backend
+    from nox_buildstages.builder.compilers.cache import CompilerCache
     from nox_buildstages.builder.job import Job
     from nox_buildstages.builder.jobs.slots import BuildJobs, JobRequest, JobSlot
     from nox_buildstages.model import Corrections
@@ -268,6 +269,55 @@ def describe_limit(job: Job, jobs: BuildJobs, request: JobRequest) -> str:
     return f"{'' if is_fixed else f', {jobs.count} at first'}: {job.memory_need.reason}"
 
 
+@contextmanager
+def open_build(
+    job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path
+) -> Iterator[tuple[Backend, CompilerCache | None]]:
+    """Yield the supervised build backend of a source tree, and its compiler cache.
+
+    Raises:
+        PreflightError: A long build would fail.
+        BuildStagesError: The compiler cache doesn't work.
+    """
+    context = job.context
+    with use_cache(
+        context.tools,
+        job.compiler_cache,
+        stage=job.stage.name,
+        sandbox=job.restrict(
+            *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
+            write=build_dir.writable,
+        ),
+        declared=job.declared_in(build_dir.folder),
+    ) as cache:
+        supervisor = Supervisor(
+            lock=context.tools.store.processes_lock(job.recipe.key),
+            checkpoint=build_dir.checkpoint,
+            memory=build_dir.memory,
+            compiled=build_dir.compiled,
+            build=build_dir.folder.name,
+        )
+        with job.open_backend(
+            *("compile", tree),
+            BuildFiles(
+                home=build_dir.home,
+                writable=build_dir.writable,
+                wrappers=build_dir.wrappers,
+                started=build_dir.started,
+            ),
+            jobs=jobs,
+            cache=cache,
+        ) as backend:
+            report_ignored_variables(job, backend)
+            report_cuda(job)
+            resumable = backend.with_build_dir(build_dir.build)
+            if context.tools.has_preflight and job.is_long:
+                from nox_buildstages.builder import preflight  # noqa: PLC0415 - for few
+
+                preflight.check_before_compile(job, resumable, build_dir)
+            yield replace(resumable, supervisor=supervisor), cache
+
+
 def build_wheel(
     job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, *, is_fresh: bool
 ) -> tuple[WheelFile, str, bool, StartedCompilers]:
@@ -281,76 +331,40 @@ def build_wheel(
         BuildStagesError: The compiler cache doesn't work.
     """
     context, name = job.context, job.output.name
-    store = context.tools.store
-    with use_cache(
-        context.tools,
-        job.compiler_cache,
-        stage=job.stage.name,
-        sandbox=job.restrict(
-            *(build_dir.folder, {"PATH": job.search_path, **job.variables}),
-            write=build_dir.writable,
-        ),
-        declared=job.declared_in(build_dir.folder),
-    ) as cache:
-        supervisor = Supervisor(
-            lock=store.processes_lock(job.recipe.key),
-            checkpoint=build_dir.checkpoint,
-            memory=build_dir.memory,
-            compiled=build_dir.compiled,
-            build=build_dir.folder.name,
+    corrections = context.corrections(job.stage, name)
+    try:
+        with open_build(job, jobs, build_dir, tree) as (backend, cache):
+            if is_fresh:  # what preflight has started doesn't count
+                build_dir.started.write_text("", encoding="ascii")
+            if is_fresh and job.output.metadata.learned in ("static", "wheel"):
+                check_promise(backend, build_dir.home, job, corrections)
+            with context.tools.run.step(
+                *("compile", job.place),
+                jobs=jobs.count,
+                resumed=not is_fresh,
+                log=str(job.log),
+            ) as facts:
+                file_name = backend.build_wheel(build_dir.wheel)
+                facts["jobs"] = jobs.count
+            compilers = read_started(build_dir.started)
+            hits = cache.statistics() if cache else ""
+            is_measured = cache is None or cache.compiles_all()
+        wheel = accept_wheel(
+            build_dir.wheel,
+            file_name,
+            job.output,
+            context.interpreter,
+            corrections=corrections,
         )
-        corrections = context.corrections(job.stage, name)
-        try:
-            with job.open_backend(
-                *("compile", tree),
-                BuildFiles(
-                    home=build_dir.home,
-                    writable=build_dir.writable,
-                    wrappers=build_dir.wrappers,
-                    started=build_dir.started,
-                ),
-                jobs=jobs,
-                cache=cache,
-            ) as backend:
-                report_ignored_variables(job, backend)
-                report_cuda(job)
-                resumable = backend.with_build_dir(build_dir.build)
-                supervised = replace(resumable, supervisor=supervisor)
-                if context.tools.has_preflight and job.is_long:
-                    from nox_buildstages.builder import preflight  # noqa: PLC0415 - for few
-
-                    preflight.check_before_compile(job, resumable, build_dir)
-                if is_fresh:  # what preflight has started doesn't count
-                    build_dir.started.write_text("", encoding="ascii")
-                if is_fresh and job.output.metadata.learned in ("static", "wheel"):
-                    check_promise(supervised, build_dir.home, job, corrections)
-                with context.tools.run.step(
-                    *("compile", job.place),
-                    jobs=jobs.count,
-                    resumed=not is_fresh,
-                    log=str(job.log),
-                ) as facts:
-                    file_name = supervised.build_wheel(build_dir.wheel)
-                    facts["jobs"] = jobs.count
-                compilers = read_started(build_dir.started)
-            wheel = accept_wheel(
-                build_dir.wheel,
-                file_name,
-                job.output,
-                context.interpreter,
-                corrections=corrections,
-            )
-            try_wheel(
-                wheel,
-                job.environment,
-                syncer=context.tools.syncer,
-                store=store,
-                scratch=build_dir.folder / "trial",
-            )
-        except WheelError as error:
-            raise name_build(error, name, job.stage.name, job.log) from error
-        hits = cache.statistics() if cache else ""
-        is_measured = cache is None or cache.compiles_all()
+        try_wheel(
+            wheel,
+            job.environment,
+            syncer=context.tools.syncer,
+            store=context.tools.store,
+            scratch=build_dir.folder / "trial",
+        )
+    except WheelError as error:
+        raise name_build(error, name, job.stage.name, job.log) from error
     if line := describe_pure_wheel(wheel, tree):
         context.tools.run.report(line)
     if hits:

@@ -13,6 +13,7 @@ from nox_buildstages.errors import (
     BackendError,
     BuildError,
     PreflightError,
+    UsageError,
     WheelError,
     not_run,
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.jobs.slots import JobSlot
     from nox_buildstages.environments.environment import Environment
     from nox_buildstages.lock.files.lockfile import LockedOutput
-    from nox_buildstages.model import Stage
+    from nox_buildstages.model import Shard, Stage
     from nox_buildstages.run.run import Run
     from nox_buildstages.store.key import AppliedPatch
     from nox_buildstages.store.store import StoredWheel
@@ -52,6 +53,8 @@ class BuildOrder(Value):
     """Built even if the store has their wheels, unless this run has built them."""
     keeps_going: bool = False
     """Whether a failed build leaves out no other output; the error comes at the end."""
+    shard: Shard | None = None
+    """The share of the files to compile into the compiler cache, without a wheel."""
 
 
 def provide_stage(
@@ -62,7 +65,8 @@ def provide_stage(
 ) -> tuple[OutputResult, ...]:
     """Find or build every wheel of a stage; return the results in order.
 
-    The environment stays untouched if the store has all wheels.
+    The environment stays untouched if the store has all wheels. A shard has no results
+    but the wheels that the store has.
 
     Raises:
         BuildStagesError: The store lacks a wheel of an earlier stage.
@@ -105,7 +109,7 @@ def provide_stage(
             tools.store.remove_partial_build(key, result.wheel.key)
     if missing:
         _build_missing(context, stage, environment, order, missing)
-    for output in outputs:
+    for output in outputs if order.shard is None else ():
         context.get_wheel(stage.name, output.name)
     return tuple(it for it in available_results(context, stage) if it.output in outputs)
 
@@ -124,7 +128,10 @@ def _build_missing(
         BuildError: An output can't be built.
     """
     tools = context.tools
-    from nox_buildstages.builder.compilers.cache import find_cache  # noqa: PLC0415
+    from nox_buildstages.builder.compilers.cache import (  # noqa: PLC0415
+        describe_missing_cache,
+        find_cache,
+    )
     from nox_buildstages.builder.forecast import emit_forecast  # noqa: PLC0415
     from nox_buildstages.builder.job import Job  # noqa: PLC0415 - to build
     from nox_buildstages.builder.prepare import (  # noqa: PLC0415
@@ -133,11 +140,18 @@ def _build_missing(
     )
     from nox_buildstages.environments.snapshot import EnvironmentGuard  # noqa: PLC0415
 
-    if all(it.name in context.locks for it in context.graph.order):
+    is_whole = order.shard is None
+    if is_whole and all(it.name in context.locks for it in context.graph.order):
         emit_forecast(context, order.rebuild)  # not while locks are made
     # Check the machine before anything takes time.
     tools.sandbox_policy.sandbox(stage)
     compiler_cache = find_cache(context, stage)
+    if order.shard is not None and compiler_cache is None:
+        raise UsageError(
+            subject=f"stage {stage.name}",
+            problem="--shard compiles into a compiler cache, and there is none",
+            hint=describe_missing_cache(context, stage),
+        )
     if tools.remote is not None:
         tools.remote.check()
     timeout = stage.timeout
@@ -156,7 +170,11 @@ def _build_missing(
         )
         for output in missing
     ]
-    builds = StageBuilds(pending=deque(jobs), keeps_going=order.keeps_going)
+    builds = StageBuilds(
+        pending=deque(jobs),
+        keeps_going=order.keeps_going,
+        shard=order.shard,
+    )
     # All builds with private environments use the same path.
     most = 1 if stage.private_environment else len(missing)
     least = min(job.memory_need.size for job in jobs)
@@ -197,19 +215,24 @@ class StageBuilds(Record):
 
     pending: deque[Job]
     keeps_going: bool
+    shard: Shard | None = None
     running: set[str] = field(default_factory=set)
     failures: dict[str, BuildError] = field(default_factory=dict)
 
     def build_outputs(self, slot: JobSlot) -> None:
         """Build one output after another in a slot, until none is left."""
         from nox_buildstages.builder.output import build_output  # noqa: PLC0415 - to build
+        from nox_buildstages.builder.shards import compile_share  # noqa: PLC0415
 
         try:
             while (job := self._take_next()) is not None:
                 name = job.output.name
                 self.running.add(name)
                 try:
-                    build_output(job, slot)
+                    if self.shard is None:
+                        build_output(job, slot)
+                    else:
+                        compile_share(job, slot, self.shard)
                 except BuildError as error:
                     self.running.remove(name)
                     self._note_failure(name, error, job.context.tools.run)

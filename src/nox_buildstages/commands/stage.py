@@ -38,6 +38,8 @@ def run_stage(
 ) -> str | None:
     """Provide every wheel of a stage, and with ``--check-reproducible`` build it twice.
 
+    With ``--shard``, compile a share of the files instead, and deliver nothing.
+
     The function of a stage in Python does anything else, too.
 
     Cells share a stage if none of their differences concerns the stage; the wheelhouses
@@ -59,13 +61,18 @@ def run_stage(
     house = workspace.wheelhouse_of(cell)
     delivered = {it["name"]: it["key"] for it in house.read_manifest().wheels}
     context = workspace.context(locks)
-    context = replace(context, logs=house.logs, delivered=delivered)
+    shard = options.shard
+    logs = house.logs / shard.folder if shard else house.logs  # those of builds stay
+    context = replace(context, logs=logs, delivered=delivered)
     stages = workspace.cell.graph.order if options.rebuild_all else ()
     rebuild = {it.name for one in stages for it in one.outputs} | {*options.rebuild}
+    delivers = cell == project.cell and shard is None
     with tools.run.step("stage", context.place(stage.name)):
         try:
             order = BuildOrder(
-                rebuild=rebuild, keeps_going=not tools.run.stops_on_error
+                rebuild=rebuild,
+                keeps_going=not tools.run.stops_on_error,
+                shard=shard,
             )
             if function is None:
                 results = provide_stage(context, stage, environment, order)
@@ -75,14 +82,14 @@ def run_stage(
                 )
                 results = call_function(function, build)
         except BuildError:
-            if cell == project.cell:
+            if delivers:
                 house.deliver([*available_results(context, stage)])
             raise
         if were_made:
             # While locking, backends of other stages were asked in this environment.
             with occupy_environment(tools, environment):
                 prepare_environment(context, stage, environment)
-        if cell == project.cell:
+        if delivers:
             house.deliver(results)
         for result in results:
             if not result.is_built:

@@ -85,6 +85,7 @@ TYPES: Mapping[str, _Schema] = {
     '`"auto"`, `"ccache"`, `"sccache"` or `false`': {
         "enum": ["auto", "ccache", "sccache", False]
     },
+    "number": {"type": "integer", "minimum": 1},
     "boolean": _BOOLEAN,
     'boolean or `"require-off"`': _or(_BOOLEAN, "require-off"),
     'boolean or `"require"`': _or(_BOOLEAN, "require"),

@@ -94,6 +94,9 @@ def read_stage(item: Item) -> Stage | None:
     found = getters.read_table(item, STAGE)
     if found is None:
         return None
+    if (found["shards"] or 1) > 1 and found["compiler_cache"] == "off":
+        shards = item.child("shards", found["shards"])
+        shards.fault("shards need a compiler cache, and compiler-cache is false")
     # If one of the two is missing, there is a fault, and nobody sees the stage.
     name, outputs = found.pop("name") or "", found.pop("outputs") or ()
     return Stage(name=name, outputs=outputs, location=item.location, **found)
@@ -304,6 +307,15 @@ STAGE: Mapping[str, Key] = {
         default_text="the project's `compiler-cache`",
         example="compiler-cache = false",
         text="Which [compiler cache](../how-to/compiler-caches.md) this stage uses.",
+    ),
+    "shards": Key(
+        values.shards,
+        default=1,
+        type="number",
+        example="shards = 20",
+        text="How many jobs of [CI](../how-to/shards.md) compile the files of each"
+        " output at the same time, before one job builds the wheel. A build on one"
+        " machine isn't divided.",
     ),
     "timeout": Key(
         values.timeout,

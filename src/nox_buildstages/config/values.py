@@ -325,6 +325,14 @@ def jobs(item: Item) -> int | None:
     return None
 
 
+def shards(item: Item) -> int | None:
+    """Read into how many shards a build is divided."""
+    if type(item.value) is int and item.value > 0:
+        return item.value
+    item.expect("a number above 0")
+    return None
+
+
 def _quantity(parse: Callable[[str], int | None], kind: str) -> Getter[int]:
     """Return a getter for a string with a number above 0 and a unit."""
 

@@ -279,6 +279,10 @@ class BuildDirectory(Value, kw_only=False):
         files.write_text(self._state, text)
         return project
 
+    def forget_state(self) -> None:
+        """Let no build resume in the folder."""
+        self._state.unlink()
+
     @property
     def failure(self) -> Path:
         """The mark of a failed build's tree."""

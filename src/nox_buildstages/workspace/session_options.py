@@ -9,6 +9,7 @@ from packaging.version import InvalidVersion, Version
 
 from nox_buildstages.config.getters import did_you_mean, parse_duration, parse_size
 from nox_buildstages.errors import UsageError
+from nox_buildstages.model import Shard
 from nox_buildstages.value import Value
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Options(Value):
     check_again: bool = False
     check_reproducible: bool = False
     no_preflight: bool = False
+    shard: Shard | None = None
     vendor: bool = False
     repair: bool = False
     embed_sbom: bool = False
@@ -122,6 +124,17 @@ def _versions(text: str) -> tuple[str, ...] | None:
     return found
 
 
+def _shard(text: str) -> Shard | None:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        return None
+    shard = Shard(number=int(number), count=int(count))
+    return shard if 0 < shard.number <= shard.count else None
+
+
+_SHARD = "compile a share of the files, for the compiler cache alone"
+_SHARDS = "the first of three shards is 1/3, the last one 3/3"
+
 _EXPLAIN = "show what goes into an output, who needs it, and its builds"
 _GRAPH = "draw stages, outputs and what is installed as a graph"
 _FORMS = "the only form is mermaid, which GitHub shows in Markdown"
@@ -165,6 +178,9 @@ WORDS = (
     Word("--check-again", _BUILD, "run the imports again though nothing has changed"),
     Word("--check-reproducible", _BUILD, "build twice, and fail if the wheels differ"),
     Word("--no-preflight", _BUILD, "build even if a check before it fails"),
+    Word(
+        *("--shard", "", _SHARD, _shard, "I/N", "1/3", _SHARDS), kinds=("build-stage",)
+    ),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
     Word("--embed-sbom", _RELEASE, "put an SBOM of its build into each wheel"),
@@ -305,6 +321,7 @@ def _make_options(
         "--verify": options.verify,
     }
     left_out = [name for name, value in ignored.items() if value]
+    _check_shard(options, session)
     if options.upgrades and (options.locked or options.check):
         problem = "--upgrade writes lock files, and --locked and --check never do"
     elif options.only_missing and not options.github:
@@ -322,6 +339,23 @@ def _make_options(
     else:
         return options
     raise UsageError(problem=problem, hint=hint)
+
+
+def _check_shard(options: Options, session: str) -> None:
+    """Raise an error if a shard isn't of a single stage, or is to make a wheel."""
+    if options.shard is None:
+        return
+    word = f"--shard {options.shard}"
+    if kind_of_session(session) != "build-stage":
+        raise UsageError(
+            problem=f"{word} is for the session of a stage, and this is {session}",
+            hint=f"name the stage:\n  nox -s build-stage-NAME -- {word}",
+        )
+    if options.check_reproducible:
+        raise UsageError(
+            problem=f"{word} makes no wheel, and --check-reproducible compares two",
+            hint="leave out one of them",
+        )
 
 
 def kind_of_session(session: str) -> str:

