@@ -103,6 +103,39 @@ def test_another_torch_is_tried(
     assert line in summary.read_text("utf-8")
 
 
+def test_each_cell_is_verified_beside_the_others(
+    project: Project, torches: Path, tmp_path: Path
+) -> None:
+    """The cell that fails is named, and the others are released."""
+    words = ("-L", str(torches), "-ltorch")
+    for name, symbol in {"good": "add", "also": "mul", "bad": "nowhere"}.items():
+        code = f"int {symbol}(void); int twice(void) {{ return 2 * {symbol}(); }}"
+        library = compile_library(tmp_path / f"{name}.so", code, *words)
+        write(project, library)
+        (project.folder / "kernels").rename(project.folder / name)
+    stage = {"name": "only", "outputs": ["kernels @ ./{source}"]}
+    table = {"stage": [stage], "final": {"requirements": ["kernels"]}}
+
+    declare(project, {**table, "matrix": {"source": ["good", "bad"]}})
+    summary = tmp_path / "summary.md"
+    env = {"GITHUB_STEP_SUMMARY": str(summary)}
+    release = (*VERIFY[:2], "-j", "2", *VERIFY[2:])
+    done = project.nox(*release, env=env, check=False)
+    assert done.returncode == 1
+    assert "symbols: the runtime lacks nowhere, needed by" in done.output
+    assert (project.wheelhouse / "good/SHA256SUMS").is_file()
+    assert not (project.wheelhouse / "bad/SHA256SUMS").exists()
+    lines = summary.read_text("utf-8").splitlines()
+    verdicts = [it.split(" | ")[1] for it in lines if it.startswith("| kernels-1.0")]
+    assert sorted(verdicts) == ["failed", "ok"]
+
+    declare(project, {**table, "matrix": {"source": ["good", "also"]}})
+    done = project.nox(*release, "--torch", "2.12", check=False)
+    assert "torch 2.12.1 lacks add, needed by kernels/ext.so" in done.output
+    assert (project.wheelhouse / "also/SHA256SUMS").is_file()
+    project.nox(*release)
+
+
 @pytest.mark.skipif(NVCC is None, reason="needs nvcc")
 def test_code_for_another_gpu_is_refused(
     project: Project, torches: Path, tmp_path: Path

@@ -166,6 +166,29 @@ def test_a_release_takes_nothing_from_caches(project: Project, github: GitHub) -
 
 
 @pytest.mark.slow
+def test_a_release_is_verified_before_it_is_attested(
+    project: Project, github: GitHub
+) -> None:
+    """With the ceiling and the torches of its inputs; a wrong wheel isn't attested."""
+    tree = kernels_tree(project, compile=["a.c"])
+    code = "int pthread_create(); void *a(void) { return (void *)pthread_create; }\n"
+    (project.folder / "kernels/a.c").write_text(code)
+    declare_solo(project, outputs=[tree])
+    lock(project)
+    assert call(github, RELEASE, glibc="2.28") == "failure"
+    assert "needs GLIBC_2.34, and manylinux_2_28 has up to 2.28" in github.log
+    assert "Attest where they come from" not in github.steps()
+    assert not github.attested
+
+    assert call(github, RELEASE, torch="2.12,2.13") == "failure"
+    assert "--torch is given, but the runtime environment has no torch" in github.log
+
+    assert call(github, RELEASE, glibc="2.34") == "success", github.log
+    assert "ok       glibc      needs GLIBC_2.34" in github.log
+    assert github.attested == {*wheels(github.artifact("wheelhouse")).values()}
+
+
+@pytest.mark.slow
 def test_each_stage_can_have_a_job_of_its_own(project: Project, github: GitHub) -> None:
     """Level by level; the cell's job then finds all wheels, and builds nothing."""
     Pair().write(project)

@@ -216,6 +216,27 @@ def test_versions_stay_below_the_ceiling_of_the_tag(
 
 
 @pytest.mark.parametrize(
+    ("platform", "versions", "problem"),
+    [
+        ("linux_x86_64", "GLIBC_2.28 GLIBCXX_3.4.24", ""),
+        ("linux_x86_64", "GLIBC_2.34", "GLIBC_2.34, and manylinux_2_28 has up to 2.28"),
+        ("linux_x86_64", "GLIBCXX_3.4.30", "needs GLIBCXX_3.4.30, and manylinux_2_28"),
+        ("manylinux_2_34_x86_64", "GLIBC_2.34", "manylinux_2_28 has up to 2.28"),
+        ("manylinux_2_17_x86_64", "GLIBC_2.28", "manylinux_2_17 has up to 2.17"),
+        ("musllinux_1_2_x86_64", "", ""),
+    ],
+)
+def test_a_declared_glibc_is_the_ceiling(
+    platform: str, versions: str, problem: str
+) -> None:
+    """Unless the tag says something older."""
+    ceiling = find_ceiling([tag(platform)], (2, 36), POLICIES, (2, 28))
+    verdict = check_versions([binary(versions=frozenset(versions.split()))], ceiling)
+    assert verdict.state == ("failed" if problem else "ok")
+    assert problem in verdict.text
+
+
+@pytest.mark.parametrize(
     ("needed", "folders", "platform", "problem"),
     [
         ("libc10.so libown.so libcuda.so.1 libc.so.6", "$ORIGIN/../torch/lib", "", ""),

@@ -52,6 +52,7 @@ class Options(Value):
     embed_sbom: bool = False
     verify: bool = False
     torch: tuple[tuple[str, ...], ...] = ()
+    glibc: str = ""
     variants: bool = False
     older_than: int | None = None  # seconds
     larger_than: int | None = None  # bytes
@@ -70,6 +71,16 @@ class Options(Value):
     def torches(self) -> tuple[str, ...]:
         """The versions of torch to verify wheels with, each once."""
         return tuple(dict.fromkeys(it for versions in self.torch for it in versions))
+
+    @property
+    def words_of_verify(self) -> list[str]:
+        """The words that only ``--verify`` heeds."""
+        words = {
+            "--json": self.json,
+            f"--torch {','.join(self.torches)}": self.torch,
+            f"--glibc {self.glibc}": self.glibc,
+        }
+        return [word for word, value in words.items() if value]
 
     @property
     def upgrades(self) -> bool:
@@ -132,16 +143,25 @@ def _shard(text: str) -> Shard | None:
     return shard if 0 < shard.number <= shard.count else None
 
 
+def _glibc(text: str) -> str | None:
+    name, _, minor = text.partition(".")
+    is_known = name == "2" and minor.isdecimal() and int(minor) >= _OLDEST_GLIBC
+    return text if is_known else None
+
+
 _SHARD = "compile a share of the files, for the compiler cache alone"
 _SHARDS = "the first of three shards is 1/3, the last one 3/3"
-
 _EXPLAIN = "show what goes into an output, who needs it, and its builds"
 _GRAPH = "draw stages, outputs and what is installed as a graph"
 _FORMS = "the only form is mermaid, which GitHub shows in Markdown"
 _TIME = "write a number and w, d, h, min or s: 30d, 2w, 12h, 1h30min"
 _SIZE = "write a number and KB, MB, GB, TB, or KiB, MiB, GiB, TiB: 20GB, 1.5TiB"
 _TORCH = "with --verify: whether other versions of torch load them"
+_GLIBC = "with --verify: the newest glibc that wheels may need"
+_OLDEST_GLIBC = 5
+"""That of manylinux1, after the dot."""
 _TORCHES = "write versions with commas: 2.12 is the newest 2.12.x, 2.12.1 that one"
+_GLIBCS = "write a version of glibc, 2.5 or newer: 2.28 is that of manylinux_2_28"
 _UPGRADE = "lock the newest version of one project"
 _REBUILD = "build although the store has the wheel: all, or one output"
 _OLDER = "remove what wasn't used for this long"
@@ -187,6 +207,7 @@ WORDS = (
     Word("--check", _RELEASE, _CHECK, str, "STATEMENT", into="statement"),
     Word("--verify", _RELEASE, "prove what each wheel is, without a GPU"),
     Word("--torch", _RELEASE, _TORCH, _versions, "VERSIONS", "2.12,2.13", _TORCHES),
+    Word("--glibc", _RELEASE, _GLIBC, _glibc, "VERSION", "2.28", _GLIBCS),
     Word("--variants", _RELEASE, "make variant wheels of all cells; experimental"),
     Word("--json", _RELEASE, "with --verify: print the verdicts as JSON"),
     Word("--explain", _PLAN, _EXPLAIN, canonicalize_name, "NAME"),
@@ -329,10 +350,10 @@ def _make_options(
     elif options.statement and left_out:
         problem = f"--check only compares, without {' and '.join(left_out)}"
         hint = f"leave out {' and '.join(left_out)}"
-    elif builds and not options.verify and (options.json or options.torch):
+    elif builds and not options.verify and (of_verify := options.words_of_verify):
         if options.json and session != _RELEASE:  # the plan was meant
             _check_session(_BY_NAME["--json"], session)
-        word = "--json" if options.json else f"--torch {','.join(options.torches)}"
+        word = of_verify[0]
         problem, hint = f"{word} needs --verify", f"write --verify {word}"
     elif len(forms) > 1:
         problem = f"{' and '.join(forms)} ask for two forms of the plan"

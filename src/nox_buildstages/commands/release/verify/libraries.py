@@ -43,18 +43,24 @@ class Ceiling(Value):
 
 
 def find_ceiling(
-    tags: Iterable[Tag], glibc: tuple[int, ...], policies: Sequence[Mapping[str, Any]]
+    tags: Iterable[Tag],
+    glibc: tuple[int, ...],
+    policies: Sequence[Mapping[str, Any]],
+    declared: tuple[int, ...] = (),
 ) -> Ceiling:
     """Return what a wheel with some tags may need: what the oldest machine has.
 
-    ``glibc`` is the version here, for wheels that aren't tagged for other machines.
-    ``policies`` are auditwheel's.
+    ``glibc`` is the version here, for wheels that aren't tagged for other machines,
+    unless an older one is declared. ``policies`` are auditwheel's.
     """
-    found = []
+    found: list[tuple[tuple[int, ...], str, str]] = []
     for tag in tags:
         if match := _MANYLINUX.fullmatch(tag.platform):
-            version = _LEGACY.get(match[1]) or (int(match[2]), int(match[3]))
-            found.append((version, match[1], match[4]))
+            named = _LEGACY.get(match[1]) or (int(match[2]), int(match[3]))
+            found.append((named, match[1], match[4]))
+        if declared and (match or tag.platform.startswith("linux_")):
+            machine = match[4] if match else tag.platform.removeprefix("linux_")
+            found.append((declared, "manylinux_{}_{}".format(*declared), machine))
     if not found:
         return Ceiling(name="", newest={"GLIBC": glibc})
     version, name, machine = min(found)

@@ -79,7 +79,7 @@ def verify_wheels(
             problem="--torch is given, but the runtime environment has no torch",
             hint="leave out --torch",
         )
-    verifier = Verifier.of(context, workspace.environment, torches)
+    verifier = Verifier.of(context, workspace.environment, torches, options.glibc)
     wheels = []
     for result in results:
         path = folder / result.wheel.path.name
@@ -106,12 +106,19 @@ class Verifier(Record):
     runtime: Runtime
     torches: Mapping[str, OtherTorch | str]  # by what was asked for, or a problem
     policies: tuple[Mapping[str, Any], ...]  # of auditwheel
+    glibc: tuple[int, ...] = ()  # the declared one
 
     @classmethod
     def of(
-        cls, context: BuildContext, environment: Environment, torches: Sequence[str]
+        cls,
+        context: BuildContext,
+        environment: Environment,
+        torches: Sequence[str],
+        glibc: str = "",
     ) -> Verifier:
         """Return what checks the wheels of a context in a runtime environment.
+
+        ``glibc`` is the newest that wheels may need, if their tags say nothing older.
 
         Raises:
             BuildStagesError: The libraries of this machine can't be listed.
@@ -138,6 +145,7 @@ class Verifier(Record):
             runtime=runtime,
             torches={it: find(it) for it in torches},
             policies=reader.parse_json(policies.read_bytes(), shape),
+            glibc=tuple(map(int, filter(None, glibc.split(".")))),
         )
 
     def verify(self, result: OutputResult, path: Path) -> Iterator[Verdict]:
@@ -178,7 +186,7 @@ class Verifier(Record):
         yield from check_gpu_code(binaries, claim)
         here = next(libc_versions(context.interpreter.tags), "").rpartition(" ")[2]
         glibc = tuple(map(int, filter(None, here.split("."))))
-        ceiling = find_ceiling(wheel.tags, glibc, self.policies)
+        ceiling = find_ceiling(wheel.tags, glibc, self.policies, self.glibc)
         own = {PurePosixPath(it.name).name for it in binaries}
         yield check_libraries(
             binaries,
