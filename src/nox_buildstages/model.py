@@ -355,6 +355,9 @@ class PackageRules(Value):
         return drop_projects(requires, self.build_requires_remove)
 
 
+_NO_RULES = PackageRules()
+
+
 class Final(Value):
     """The runtime environment: requirements and checks."""
 
@@ -483,7 +486,7 @@ class Project(Value):
 
     def rules(self, name: NormalizedName) -> PackageRules:
         """Return the rules for an output; empty rules if the table has none."""
-        return self.packages.get(name, PackageRules())
+        return self.packages.get(name, _NO_RULES)
 
 
 class ArchiveSource(Value):

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from packaging.pylock import Pylock
     from packaging.utils import NormalizedName
 
-    from nox_buildstages.builder.compilers.versions import ProgramFinder
+    from nox_buildstages.builder.compilers.versions import (
+        CompilerVersions,
+        ProgramFinder,
+    )
     from nox_buildstages.builder.jobs.memory import MemoryNeed
     from nox_buildstages.builder.jobs.slots import JobPool
     from nox_buildstages.builder.sandbox.policy import SandboxPolicy
@@ -86,12 +89,14 @@ class Tools(Value):
             CommandError: The interpreter doesn't run.
         """
         cache = self.store.folder / "interpreters"
-        return self.run.once(
+        found = self.run.once(
             ("interpreter", *interpreter.stamp_interpreter(python)),
             lambda: interpreter.probe_interpreter(
                 python, runner=self.runner, cache=cache
             ),
         )
+        # One object for all environments: to compare two takes time.
+        return self.run.once(("same interpreter", found), lambda: found)
 
 
 class BuildContext(Value, eq=False):
@@ -206,8 +211,9 @@ class BuildContext(Value, eq=False):
         single processor on machines with that processor.
         """
         found = [*filter(None, map(self._find_kept, recipe.alternatives))]
-        wheel = max(found, key=lambda it: it.log.stat().st_mtime_ns, default=None)
-        wheel = wheel or self._find_kept(recipe.for_processor)
+        if len(found) > 1:  # the newest first
+            found.sort(key=lambda it: it.log.stat().st_mtime_ns, reverse=True)
+        wheel = found[0] if found else self._find_kept(recipe.for_processor)
         if wheel is None:
             _LOG.debug("the local store lacks %s", recipe.key)
         return wheel
@@ -586,16 +592,21 @@ class BuildContext(Value, eq=False):
             ),
         )
 
-    def _machine(self, stage: Stage, output: NormalizedName) -> dict[str, str]:
+    def _machine(self, stage: Stage, output: NormalizedName) -> Mapping[str, str]:
         """Return the versions of the machine's compilers and C library."""
-        finder, own_cuda = self.finder(stage, output), self.has_own_cuda(stage, output)
+        run, finder = self.tools.run, self.finder(stage, output)
+        own_cuda = self.has_own_cuda(stage, output)
         question = ("machine", own_cuda, *sorted(finder.choices.items()))
-        ask = partial(
-            self.tools.run.once, question, lambda: finder.compilers(has_nvcc=own_cuda)
-        )
-        if not ask().is_current:  # another session may have changed them
-            self.tools.run.forget(*question)
-        return {**ask().versions, "libc": libc()}
+
+        def ask() -> CompilerVersions:
+            return run.once(question, lambda: finder.compilers(has_nvcc=own_cuda))
+
+        def find() -> Mapping[str, str]:
+            if not ask().is_current:  # another session may have changed them
+                run.forget(*question)
+            return {**ask().versions, "libc": libc()}
+
+        return run.once((SESSION, *question), find)
 
     def _version(self, tool: str, stage: Stage, output: NormalizedName) -> str:
         """Return what a tool of a stage prints about its version."""

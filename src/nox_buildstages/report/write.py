@@ -46,12 +46,24 @@ if TYPE_CHECKING:
 
 TRACE = "timeline.json"
 
+_PAUSE_PER_CELL = 0.1
+"""Seconds between two reports of sessions: ten times as long as a report takes."""
+
 _TOLERANCE = 10.0
 """Seconds by which a process may seem to have begun after its first event."""
 
 
 def report_session(cells: Cells, run: Run) -> None:
-    """Write the report at the end of a session that did something."""
+    """Write the report at the end of a session that did something.
+
+    That takes time for many cells, so a session leaves it to the next, or to the end of
+    the run, if another session has just written it.
+    """
+    page = cells.first.project.wheelhouse / REPORT
+    pause = _PAUSE_PER_CELL * len(cells.cells)
+    with suppress(OSError):
+        if 0 <= time.time() - page.stat().st_mtime < pause:
+            return
     _Writer(cells=cells, run=run).write(run.journal, is_over=False)
 
 
