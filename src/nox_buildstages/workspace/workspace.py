@@ -224,9 +224,9 @@ class Workspace(Value):
 
         Those are left out for which nox has made no environment here.
         """
-        names = [f"build-stages{self.project.cell.suffix}"]
-        names += map(self.cell.session, self.cell.graph.order)
         for python in self.lower_pythons:
+            names = [f"build-stages{self.project.cell.suffix}"]
+            names += map(self.cell.session, self.cell.graph.order)
             places = (
                 self.environment.location.with_name(session_folder(f"{it}-{python}"))
                 for it in names
