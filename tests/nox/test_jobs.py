@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nox_buildstages.system.machine import Machine
-from support.packages import make_tree, name_file
+from support.packages import in_tree_backend, make_tree, name_file
 from support.pair import (
     KERNELS,
     built,
@@ -20,7 +26,7 @@ from support.pair import (
 from support.project import cores, make_project
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from support.project import Project
 
@@ -112,3 +118,74 @@ def test_stage_that_runs_out_of_memory(project: Project) -> None:
     assert planned(project.nox("-s", "build-stages-plan")) == {
         "kernels": ("cached", "")
     }
+
+
+LIMIT = 500_000_000
+"""Bytes of a group: enough for one compiler of a large table, and not for two."""
+
+LARGE = """
+#define A 1,2,3,4,5,6,7,8,
+#define B A A A A A A A A A A
+#define C B B B B B B B B B B
+#define D C C C C C C C C C C
+#define E D D D D D D D D D D
+#define F E E E E E E E E E E
+int table[] = { F F F 0 };
+"""
+"""A C source of 2.4 million numbers, for which gcc needs 320 MB."""
+
+MAKE = """
+import subprocess
+import tinybackend
+from tinybackend import get_requires_for_build_wheel, prepare_metadata_for_build_wheel
+
+def build_wheel(*arguments, **named):
+    subprocess.run(["make", "one.o", "two.o"], check=True)
+    return tinybackend.build_wheel(*arguments, **named)
+"""
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A cgroup with a limit, whose processes the kernel kills if they need more."""
+    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    limit = "memory.limit_in_bytes" if v1.is_dir() else "memory.max"
+    folder = (v1 if v1.is_dir() else v2) / f"nox-buildstages-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("nobody but root can make a cgroup")
+    try:
+        try:
+            (folder / limit).write_text(str(LIMIT), "utf-8")
+        except OSError:
+            pytest.skip("no cgroup limits memory here")
+        yield folder
+    finally:
+        while folder.is_dir():  # until the last process has ended
+            with suppress(OSError):
+                folder.rmdir()
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_the_kernel_kills_a_compiler_for_memory(project: Project, group: Path) -> None:
+    """The build is retried with one job, and the next one begins with that."""
+    if not shutil.which("make") or not shutil.which("gcc"):
+        pytest.skip("no make and gcc")
+    files = {"backend.py": MAKE, "one.c": LARGE, "two.c": LARGE}
+    make_tree(
+        *(project.folder / "kernels", "kernels", "1.0"),
+        files={**files, "pyproject.toml": in_tree_backend("backend")},
+    )
+    declare_solo(project, outputs=["kernels @ ./kernels"], jobs=2)
+    join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+    limited = replace(project, prefix=("sh", "-c", join, "sh"))
+    done = limited.nox("-s", "build-stage-only")
+    assert "kernels ran out of memory with 2 jobs; retrying with 1 job" in done.output
+    assert project.wheels() == [KERNELS]
+    (project.folder / "kernels" / "one.c").write_text(LARGE + "int more;", "utf-8")
+    done = limited.nox("-s", "build-stage-only")
+    assert built(done) == ["kernels"]
+    assert "building kernels 1.0 with 1 job: " in done.output
+    assert "ran out of memory" not in done.output
