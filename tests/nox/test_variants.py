@@ -198,6 +198,7 @@ def test_variants_of_released_wheels_alone(project: Project, index: Index) -> No
     assert "no value with wheels of kernels 1.0 has variant = {}" in done.output
     folder = project.wheelhouse / "variants"
     assert not (folder / f"kernels-1.0-{TAG}.whl").exists()
+    assert [*folder.glob("making-*")] == []
     (project.wheelhouse / "9.0/SHA256SUMS").unlink()
     alone = ("--no-dependencies", *VARIANTS)
     assert "its wheels weren't released" in refused(project, *alone)

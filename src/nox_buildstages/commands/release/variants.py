@@ -13,7 +13,11 @@ from nox_buildstages.commands.release.release import read_released_entry
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import VARIANTS, minor_version
 from nox_buildstages.store.key import digest_json
-from nox_buildstages.system.files import make_ignored_folder, sha256_of
+from nox_buildstages.system.files import (
+    make_ignored_folder,
+    sha256_of,
+    temporary_folder,
+)
 from nox_buildstages.system.machine import is_this_machine
 from nox_buildstages.value import Value, replace
 from nox_buildstages.wheelhouse import checksums
@@ -139,10 +143,10 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
             variants.setdefault(wheel.release, {})[wheel.label] = wheel.features
     index, descriptions = {}, {}
     make_ignored_folder(folder)
-    with Wheelhouse(folder).hold_lock():
+    with Wheelhouse(folder).hold_lock(), temporary_folder("making-", folder) as scratch:
         for name, wheel in wheels.items():
             entry = read_released_entry(wheel.path, wheel.sha256)
-            path = folder / name
+            path = scratch / name
             if wheel.label:
                 file = read_wheel(wheel.path)
                 text = _describe({wheel.label: wheel.features or {}})
@@ -150,7 +154,7 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
                 rewrite_wheel(file, path, version=file.version, changed=changed)
                 verify_record(path)
             else:
-                copy_wheel(wheel.path, folder, sha256=wheel.sha256)
+                copy_wheel(wheel.path, scratch, sha256=wheel.sha256)
             index[name] = replace(
                 entry, filename=name, sha256=sha256_of(path), size=path.stat().st_size
             )
@@ -168,6 +172,10 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
                 index[described.filename] = described
         files = {**checksums.index_files([*index.values()]), **descriptions}
         sums = {name: index[name].sha256 for name in wheels}
+        # The sums are written first: they list the files of an interrupted release.
+        checksums.write_sums(folder, {**checksums.read_sums(folder), **sums})
+        for name in wheels:
+            (scratch / name).replace(folder / name)
         checksums.write_release(folder, files, sums)
     for release, labels in sorted(variants.items()):
         name = release.replace("-", " ")
