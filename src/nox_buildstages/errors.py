@@ -439,6 +439,10 @@ class WheelError(BuildError):
     """A file isn't a valid wheel, or not the requested wheel."""
 
 
+class HitRateError(BuildError):
+    """A compiler cache had fewer object files than required; the wheel is right."""
+
+
 class UncheckedError(BuildStagesError):
     """A check of a wheel couldn't be made, so nobody knows if the wheel is right."""
 

@@ -172,7 +172,7 @@ class Yard:
         if cache is None:
             return self.compile(name, {**self.outer, **site.declared}), ""
         with self.at_work(cache, site) as (found, env):
-            return self.compile(name, env), found.statistics()
+            return self.compile(name, env), str(found.count())
 
     def compile(self, name: str, env: Mapping[str, str], *compiler: str) -> bytes:
         """Run a compiler as a backend would, and return what it made."""
@@ -243,14 +243,14 @@ def test_one_compilation_is_counted_once(yard: Yard, cache: str) -> None:
         launcher = env["CMAKE_C_COMPILER_LAUNCHER"]
         compiler = str(shutil.which("cc", path=env["PATH"]))
         made = yard.compile("a", env, launcher, compiler)
-        assert found.statistics() == f"{cache}: 0 of 1 compilations cached"
+        assert str(found.count()) == f"{cache}: 0 of 1 compilations cached"
     assert made == yard.compiled("a")[0]
 
 
 def test_nothing_compiled_is_nothing_said(yard: Yard) -> None:
     """Nor is anything where no cache is."""
     with yard.at_work("ccache", yard.site("a")) as (found, _):
-        assert found.statistics() == ""
+        assert str(found.count()) == ""
     with yard.use_cache(None, yard.site("a")) as nothing:
         assert nothing is None
 
@@ -262,7 +262,7 @@ def test_a_server_that_is_gone_says_nothing(yard: Yard) -> None:
         stop = Command(argv=(str(cache_program("sccache")), "--stop-server"), env=env)
         assert run(stop).returncode == 0
         broken = replace(found, count=lambda: caching.count_sccache(""))
-        assert broken.statistics() == ""
+        assert str(broken.count()) == ""
 
 
 # Whose it is ----------------------------------------------------------------------

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nox_buildstages.builder.compilers.cache import count_ccache
 from nox_buildstages.builder.scripts import shard as program
+from nox_buildstages.errors import HitRateError
 from support.pair import declare_solo, entry, stored
 from support.sessions import run_session
 from support.sharded import Machines
@@ -57,14 +59,49 @@ def test_a_build_after_all_shards_compiles_nothing_and_has_the_same_bytes(
     }
 
 
-@pytest.mark.slow
-def test_a_lost_shard_costs_only_time(project: Project, machines: Machines) -> None:
-    """The build compiles what it doesn't find."""
+def test_a_lost_shard_costs_only_time_unless_a_hit_rate_is_required(
+    project: Project, machines: Machines
+) -> None:
+    """The build compiles what it doesn't find; then the error names what it was.
+
+    The wheel is right, so it is kept.
+    """
     machines.write(project, files=2)
-    run_session(project, "build-stages-lock", env=machines.variables("plan"))
-    run_session(project, STAGE, "--shard", "2/2", env=machines.variables("one"))
-    said = run_session(project, STAGE, env=machines.variables("one")).stderr
+    env = machines.variables("one")
+    run_session(project, "build-stages-lock", env=env)
+    run_session(project, STAGE, "--shard", "2/2", env=env)
+    words = (STAGE, "--require-hit-rate", "0.9")
+    said = run_session(project, *words, env=env, check=False).stderr
     assert " (ccache: 1 of 2 compilations cached)\n" in said
+    expected = "kernels 1.0 (stage only): ccache found 1 of 2 compilations, and"
+    assert f"error: {expected} --require-hit-rate is 0.9" in said
+    assert "  not found: part00.cc\n" in said
+    assert project.wheels() == ["kernels-1.0-py3-none-linux_x86_64.whl"]
+    run_session(project, *words, env=env)
+    said = run_session(project, *words, "--rebuild", env=env).stderr
+    assert " (ccache: 2 of 2 compilations cached)\n" in said
+
+
+def test_compilations_that_ccache_cannot_keep_count_as_not_found(
+    tmp_path: Path,
+) -> None:
+    """An old ccache can't keep those of nvcc with an option of torch."""
+    log = tmp_path / "log"
+    log.write_text(
+        "# a.cc\ncache_miss\nlocal_storage_miss\n# b.cc\ndirect_cache_hit\n"
+        "# k.o.d\nmultiple_source_files\n# x.o\ncalled_for_link\n"
+    )
+    use = count_ccache(log)
+    assert use.missed == ("a.cc",)
+    assert use.not_kept == ("k.o.d (multiple source files)",)
+    assert str(use) == "ccache: 1 of 2 compilations cached"
+    assert round(use.rate, 3) == 0.333
+    with pytest.raises(HitRateError) as caught:
+        use.require(0.5, title="x", log=log)
+    assert "found 1 of 3 compilations" in caught.value.problem
+    assert "can't be kept: k.o.d (multiple source files)" in caught.value.details
+    nothing = count_ccache(tmp_path / "missing")
+    assert (nothing.rate, nothing.remark) == (1.0, "")
 
 
 def test_a_file_of_the_shard_that_cannot_be_compiled_is_an_error(
@@ -112,9 +149,7 @@ def test_without_a_compiler_cache_a_shard_is_refused(
     run_session(project, "build-stages-lock", env=env)
     words = (STAGE, "--shard", "1/2")
     said = run_session(project, *words, env=env, check=False).stderr
-    assert (
-        "stage only: --shard compiles into a compiler cache, and there is none" in said
-    )
+    assert "stage only: --shard needs a compiler cache, and there is none" in said
     assert "remove compiler-cache = false" in said
     declare_solo(project, outputs=["kernels @ ./kernels"])
     run_session(project, "build-stages-lock", env=env)

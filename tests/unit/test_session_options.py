@@ -301,8 +301,18 @@ def test_a_shard_is_a_number_of_so_many_of_one_stage() -> None:
     for session in ("build-stages", "build-stages-release", "build-stages-lock"):
         with pytest.raises(UsageError, match=f"--shard 1/2 .*, and this is {session}"):
             read("1/2", session=session)
-    with pytest.raises(UsageError, match="makes no wheel"):
-        read("1/2", "--check-reproducible")
+    for other in ("--check-reproducible", "--require-hit-rate=1"):
+        with pytest.raises(UsageError, match="makes no wheel"):
+            read("1/2", other)
+
+
+def test_a_hit_rate_is_a_number_from_0_to_1() -> None:
+    """Every session that builds takes it."""
+    found = parse_options(["--require-hit-rate", "0.9"], outputs=OUTPUTS)
+    assert found == Options(require_hit_rate=0.9)
+    for wrong in ("90", "-1", "nan", "most"):
+        with pytest.raises(UsageError, match=r"0\.9 is nine of ten"):
+            parse_options([f"--require-hit-rate={wrong}"], outputs=OUTPUTS)
 
 
 def test_a_word_that_a_check_of_a_statement_ignores_is_refused() -> None:

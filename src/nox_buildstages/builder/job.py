@@ -83,6 +83,8 @@ class Job(Value):
     environment: Environment  # equal to the stage's lock
     compiler_cache: Path | None = None  # the program
     rebuild: bool = False  # whether to build a wheel that the store has
+    hit_rate: float = 0.0
+    """The part of the compilations that the compiler cache must find."""
     deadline: float | None = None
     """The time at which the stage's builds are stopped, by the monotonic clock."""
     guard: EnvironmentGuard | None = None

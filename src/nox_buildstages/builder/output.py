@@ -16,7 +16,7 @@ from nox_buildstages.builder.attempts import (
     next_attempt,
 )
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
-from nox_buildstages.builder.compilers.cache import use_cache
+from nox_buildstages.builder.compilers.cache import CacheUse, use_cache
 from nox_buildstages.builder.compilers.slowest import collect_compiled
 from nox_buildstages.builder.compilers.started import (
     StartedCompilers,
@@ -79,6 +79,7 @@ def build_output(job: Job, slot: JobSlot) -> None:
 
     Raises:
         BuildError: The build failed.
+        HitRateError: The wheel is in the store, but the cache had too few object files.
         BuildStagesError: The compiler cache doesn't work.
     """
     recipe, tools = job.recipe, job.context.tools
@@ -107,8 +108,11 @@ def build_output(job: Job, slot: JobSlot) -> None:
                 try:
                     with tools.store.open_build_dir(job.build_dir) as build_dir:
                         last = job.history.previous(recipe)
-                        needed = None if last is None else last.tree_size
-                        make_room(tools.store, build_dir.folder, needed)
+                        make_room(
+                            tools.store,
+                            build_dir.folder,
+                            last.tree_size if last else None,
+                        )
                         tree = begin_tree(job, build_dir)
                         request = request_jobs(job, build_dir, tree, attempt.most)
                         with job.take_jobs(slot, request) as jobs:
@@ -122,7 +126,7 @@ def build_output(job: Job, slot: JobSlot) -> None:
                             kills, free = machine.oom_kills(), machine.free_memory()
                             started = time.monotonic()
                             begin_log(job, jobs, attempt, resumes=resumes)
-                            wheel, hits, is_complete, compilers = build_wheel(
+                            wheel, use, is_complete, compilers = build_wheel(
                                 *(job, jobs, build_dir, tree), is_fresh=not resumes
                             )
                             seconds = time.monotonic() - started
@@ -143,7 +147,7 @@ def build_output(job: Job, slot: JobSlot) -> None:
                     facts |= {
                         **stored.facts,
                         "jobs": jobs.count,
-                        "hits": hits,
+                        "hits": str(use),
                         **facts_of_files(stored.compiled),
                     }
                     break
@@ -168,9 +172,8 @@ def build_output(job: Job, slot: JobSlot) -> None:
             tools.remote.put(
                 stored, job.context.pass_env_for_key(job.stage, job.output.name)
             )
-    tools.run.report(
-        f"built {wheel.path.name} in {seconds:.1f} s{hits and f' ({hits})'}"
-    )
+    tools.run.report(f"built {wheel.path.name} in {seconds:.1f} s{use.remark}")
+    use.require(job.hit_rate, title=job.title, log=job.log)
 
 
 def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Recipe:
@@ -320,11 +323,11 @@ def open_build(
 
 def build_wheel(
     job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, *, is_fresh: bool
-) -> tuple[WheelFile, str, bool, StartedCompilers]:
+) -> tuple[WheelFile, CacheUse, bool, StartedCompilers]:
     """Run the hook ``build_wheel`` in a source tree, and check the wheel.
 
-    Return the wheel, the hits of the compiler cache in words, whether all compilers ran
-    below the build backend, so that their memory was measured, and the compilers.
+    Return the wheel, the use of the compiler cache, whether all compilers ran below the
+    build backend, so that their memory was measured, and the compilers.
 
     Raises:
         BuildError: The build failed, or made another wheel than expected.
@@ -347,7 +350,7 @@ def build_wheel(
                 file_name = backend.build_wheel(build_dir.wheel)
                 facts["jobs"] = jobs.count
             compilers = read_started(build_dir.started)
-            hits = cache.statistics() if cache else ""
+            use = cache.count() if cache else CacheUse()
             is_measured = cache is None or cache.compiles_all()
         wheel = accept_wheel(
             build_dir.wheel,
@@ -367,10 +370,10 @@ def build_wheel(
         raise name_build(error, name, job.stage.name, job.log) from error
     if line := describe_pure_wheel(wheel, tree):
         context.tools.run.report(line)
-    if hits:
+    if str(use):
         with job.log.open("a", encoding="utf-8") as log:
-            log.write(f"{hits}\n")
-    return wheel, hits, is_measured, compilers
+            log.write(f"{use}\n")
+    return wheel, use, is_measured, compilers
 
 
 def report_ignored_variables(job: Job, backend: Backend) -> None:

@@ -20,6 +20,7 @@ from nox_buildstages.builder.attempts import (
     is_out_of_memory,
     mark_out_of_memory,
 )
+from nox_buildstages.builder.compilers.cache import CacheUse
 from nox_buildstages.builder.compilers.wrappers import SHARD
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.builder.output import (
@@ -47,8 +48,7 @@ class CompiledShare(Value):
 
     compiled: int = 0  # files
     others: int = 0  # files of other shards
-    failed: tuple[str, ...] = ()  # files of this shard
-    hits: str = ""  # of the compiler cache, in words
+    use: CacheUse
     stop: BackendError | None = None
     """Why the build ended early, if stand-ins may be the reason."""
 
@@ -72,6 +72,10 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
         "another run that builds it",
         job.place,
     ):
+        if job.is_partial:
+            tools.run.report(
+                f"{name}: a shard removes the tree of an interrupted build"
+            )
         while True:
             job.build_dir.clear()
             try:
@@ -101,8 +105,13 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
     tools.run.report(
         f"compiled shard {shard} of {name} in {seconds:.1f} s:"
         f" {count(share.compiled, 'file')}, and {share.others} of other shards left out"
-        f"{share.hits and f' ({share.hits})'}"
+        f"{share.use.remark}"
     )
+    if share.use.not_kept:
+        tools.run.report(
+            f"{name}: {share.use.name} can't keep {', '.join(share.use.not_kept)}; the"
+            " build of the wheel compiles them again"
+        )
     if share.stop is not None:
         tools.run.report(
             f"{name}: the build stopped at a step that needs the files of other shards"
@@ -142,7 +151,7 @@ def _run_build(
                 replace(backend, env=variables).build_wheel(build_dir.wheel)
             except BackendError as error:
                 stop = error
-        hits = cache.statistics() if cache else ""
+        use = cache.count() if cache else CacheUse()
     notes = _read_notes(build_dir.started)
     if stop is not None:
         may_be_expected = notes["other"] and not (
@@ -153,8 +162,7 @@ def _run_build(
     return CompiledShare(
         compiled=len(notes["compiled"]),
         others=len(notes["other"]),
-        failed=tuple(sorted(notes["failed"])),
-        hits=hits,
+        use=use,
         stop=stop,
     )
 

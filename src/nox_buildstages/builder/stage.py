@@ -12,6 +12,7 @@ from nox_buildstages.builder.jobs.slots import JobRequest
 from nox_buildstages.errors import (
     BackendError,
     BuildError,
+    HitRateError,
     PreflightError,
     UsageError,
     WheelError,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from nox_buildstages.store.store import StoredWheel
 
 
+_SINGLE = (HitRateError, PreflightError, WheelError)
+"""Failures of one output alone."""
+
+
 class OutputResult(Value):
     """The result of providing an output."""
 
@@ -55,6 +60,8 @@ class BuildOrder(Value):
     """Whether a failed build leaves out no other output; the error comes at the end."""
     shard: Shard | None = None
     """The share of the files to compile into the compiler cache, without a wheel."""
+    hit_rate: float | None = None
+    """The part of each output's compilations that the compiler cache must find."""
 
 
 def provide_stage(
@@ -146,10 +153,12 @@ def _build_missing(
     # Check the machine before anything takes time.
     tools.sandbox_policy.sandbox(stage)
     compiler_cache = find_cache(context, stage)
-    if order.shard is not None and compiler_cache is None:
+    words = {"--shard": order.shard, "--require-hit-rate": order.hit_rate}
+    needing = [name for name, it in words.items() if it is not None]
+    if needing and compiler_cache is None:
         raise UsageError(
             subject=f"stage {stage.name}",
-            problem="--shard compiles into a compiler cache, and there is none",
+            problem=f"{needing[0]} needs a compiler cache, and there is none",
             hint=describe_missing_cache(context, stage),
         )
     if tools.remote is not None:
@@ -165,6 +174,7 @@ def _build_missing(
             environment=environment,
             compiler_cache=compiler_cache,
             rebuild=output.name in order.rebuild,
+            hit_rate=order.hit_rate or 0.0,
             deadline=deadline,
             guard=guard,
         )
@@ -251,7 +261,7 @@ class StageBuilds(Record):
 
     def _note_failure(self, name: str, error: BuildError, run: Run) -> None:
         self.failures[name] = error
-        is_single = isinstance(error, (WheelError, PreflightError)) or (
+        is_single = isinstance(error, _SINGLE) or (
             isinstance(error, BackendError) and not error.full_disk
         )
         others = ", ".join(sorted(self.running))

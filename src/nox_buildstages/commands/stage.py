@@ -66,6 +66,8 @@ def run_stage(
     context = replace(context, logs=logs, delivered=delivered)
     stages = workspace.cell.graph.order if options.rebuild_all else ()
     rebuild = {it.name for one in stages for it in one.outputs} | {*options.rebuild}
+    divided = [it.name for it in workspace.cell.graph.order if it.shards > 1]
+    is_divided = not divided or stage.name in divided
     delivers = cell == project.cell and shard is None
     with tools.run.step("stage", context.place(stage.name)):
         try:
@@ -73,6 +75,7 @@ def run_stage(
                 rebuild=rebuild,
                 keeps_going=not tools.run.stops_on_error,
                 shard=shard,
+                hit_rate=options.require_hit_rate if is_divided else None,
             )
             if function is None:
                 results = provide_stage(context, stage, environment, order)

@@ -164,6 +164,7 @@ class Facts(Value):
     torch: Torch | None = None
     compiler: Compiler | None = None
     has_ninja: bool | None = None
+    ccache: Version | None = None  # None without it
     has_gpu: bool = False
     jobs: int | None = None  # declared
     missing_header: str | None = None  # the path of Python.h; empty if it is there

@@ -18,6 +18,7 @@ from nox_buildstages.system.process import Command, version_command
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from nox_buildstages.preflight.facts import Version
     from nox_buildstages.system.machine import Machine
     from nox_buildstages.system.process import Runner
 
@@ -89,6 +90,15 @@ def read_host_compiler(variables: Mapping[str, str], runner: Runner) -> Compiler
             if shutil.which(f"g++-{number}", path=variables.get("PATH"))
         ),
     )
+
+
+def read_ccache(program: Path | None, runner: Runner) -> Version | None:
+    """Return the version of a compiler cache; None if it isn't ccache."""
+    if program is None or program.stem != "ccache":
+        return None
+    found = _NUMBER.search(_ask(runner, os.environ, str(program), "--version"))
+    major, minor = found[1].split(".")[:2] if found else ("0", "0")
+    return int(major), int(minor)
 
 
 def _ask(runner: Runner, variables: Mapping[str, str], *argv: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.preflight.checks import (
     architectures,
+    ccache,
     cuda_version,
     disk,
     headers,
@@ -34,6 +35,7 @@ OF_BUILD = (
     memory.check,
     disk.check,
     ninja.check,
+    ccache.check,
     headers.check,
     source_files.check_lfs,
     source_files.check_submodules,

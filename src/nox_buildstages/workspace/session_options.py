@@ -47,6 +47,7 @@ class Options(Value):
     check_reproducible: bool = False
     no_preflight: bool = False
     shard: Shard | None = None
+    require_hit_rate: float | None = None  # from 0 to 1
     vendor: bool = False
     repair: bool = False
     embed_sbom: bool = False
@@ -149,6 +150,16 @@ def _glibc(text: str) -> str | None:
     return text if is_known else None
 
 
+def _rate(text: str) -> float | None:
+    try:
+        rate = float(text)
+    except ValueError:
+        return None
+    return rate if 0 <= rate <= 1 else None
+
+
+_HIT_RATE = "fail if the compiler cache finds less of the compilations"
+_RATES = "0.9 is nine of ten compilations, 1 is all of them"
 _SHARD = "compile a share of the files, for the compiler cache alone"
 _SHARDS = "the first of three shards is 1/3, the last one 3/3"
 _EXPLAIN = "show what goes into an output, who needs it, and its builds"
@@ -200,6 +211,10 @@ WORDS = (
     Word("--no-preflight", _BUILD, "build even if a check before it fails"),
     Word(
         *("--shard", "", _SHARD, _shard, "I/N", "1/3", _SHARDS), kinds=("build-stage",)
+    ),
+    Word(
+        *("--require-hit-rate", "", _HIT_RATE, _rate, "RATE", "0.9", _RATES),
+        kinds=BUILDS,
     ),
     Word("--vendor", _RELEASE, "add the runtime's wheels from indexes"),
     Word("--repair", _RELEASE, "make manylinux wheels with auditwheel"),
@@ -372,10 +387,14 @@ def _check_shard(options: Options, session: str) -> None:
             problem=f"{word} is for the session of a stage, and this is {session}",
             hint=f"name the stage:\n  nox -s build-stage-NAME -- {word}",
         )
-    if options.check_reproducible:
+    others = {
+        "--check-reproducible": options.check_reproducible,
+        "--require-hit-rate": options.require_hit_rate is not None,
+    }
+    for other in (it for it in others if others[it]):
         raise UsageError(
-            problem=f"{word} makes no wheel, and --check-reproducible compares two",
-            hint="leave out one of them",
+            problem=f"{word} makes no wheel, so {other} has nothing to look at",
+            hint=f"leave out {other}",
         )
 
 

