@@ -60,6 +60,8 @@ def test_missing_and_stale_locks_are_errors_where_none_may_be_written(
 ) -> None:
     """In CI, or with --locked, the error names the command, and nothing is written.
 
+    It says what has changed, not only a file.
+
     `build-stages-lock` itself works there, and then so does everything.
     """
     ways: tuple[tuple[tuple[str, ...], dict[str, str]], ...]
@@ -78,7 +80,7 @@ def test_missing_and_stale_locks_are_errors_where_none_may_be_written(
     Pair(top={"constraints": ["tensorlib==1.0"]}).write(project)
     for words, outer in ways:
         output = refused(project, "-s", "build-stages", *words, env=outer)
-        assert "the lock files are out of date" in output
+        assert "the lock files are out of date: constraints\n" in output
         assert COMMAND in output
         assert lock_texts(project) == before
 
@@ -148,8 +150,8 @@ def test_stale_lock_is_refreshed_and_keeps_its_versions(
     make_wheel(index.folder, "extra", "1.0")
     Pair(second={"dependencies": ["kernels", "tensorlib", "extra"]}).write(project)
     done = project.nox("-s", "build-stage-second")
-    assert "the lock files are out of date" in done.output
-    assert "; locking" in done.output
+    changed = "stage second: dependencies"
+    assert f"the lock files are out of date: {changed}; locking" in done.output
     assert all_versions(project) == {**OLD, "extra": "1.0"}
     assert built(done) == ["models"]
 
