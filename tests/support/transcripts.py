@@ -47,7 +47,7 @@ ALIKE = 0.6
 HIDDEN = (
     (r"http://127\.0\.0\.1:\d+/\S*/", "https://…/"),
     (r" \(s?ccache: [^)]*\)", ""),
-    (r"/[\w./-]+/bucket-of-a-test", "s3://our-bucket/nox-buildstages"),
+    (r"[\w./…-]+/bucket-of-a-test", "s3://our-bucket/nox-buildstages"),
 )
 """What is shown in place of a test's servers, and of what caches had."""
 PROMPT = "$ "
@@ -61,9 +61,13 @@ VARYING = (
     (r"(to build: .*?), (?:about|which took) .*", r"\1"),
     (rf" (?:after|in|\(took) {TIME}(?: {TIME})*\)?", ""),
     (rf"(?<=[ (])(?:about |~)?{TIME}(?: {TIME})*", "#"),
+    (r"^\d{4}(?:-\d\d){2} [\d:,]{12} \d+ ", "# "),  # of the debug log
+    (r"\b\d{4}(?:-\d\d){2} \d\d:\d\d\b", "#"),
+    (r"\bprocess \d+", "process #"),
     (r"\d+ of \d+ lines", "# lines"),
+    (r"\b\d+/(\d+ (?:files|steps))\b", r"#/\1"),
     (r" \d+(?:\.\d+)? ?(?:[kMG]i?B|B)\b", " #"),
-    (r"\b[0-9a-f]{12,64}\b", "#"),
+    (r"\b(?:[0-9a-f]{8}|[0-9a-f]{12,64})\b", "#"),
     (r"\bcp\d+\b", "cp#"),
     (r"\d+(?:\.\d+)+(?:\+\w+)?", "#"),
     (r"\b\d+ jobs?\b", "# jobs"),
@@ -241,7 +245,7 @@ def matches(shown: Sequence[str], output: str) -> bool:
     """Return whether an output is what is shown, apart from what may differ."""
     pattern = "".join(
         ANY_LINES
-        if line == ELLIPSIS
+        if line.strip() == ELLIPSIS
         else re.escape(line).replace(ELLIPSIS, ".*") + r"\n"
         for line in _normal_lines(shown)
     )
@@ -253,11 +257,11 @@ def most_like(shown: Sequence[str], outputs: Sequence[str]) -> str:
     """Return the output that is most like what is shown."""
     if len(outputs) == 1:
         return outputs[0]
-    wanted = "\n".join(_normal_lines(shown))
+    wanted = " ".join(_normal_lines(shown)).split()
 
     def likeness(output: str) -> float:
-        lines = "\n".join(_normal_lines(output.splitlines()))
-        return SequenceMatcher(None, wanted, lines).ratio()
+        words = " ".join(_normal_lines(output.splitlines())).split()
+        return SequenceMatcher(None, wanted, words, autojunk=False).ratio()
 
     return max(outputs, key=likeness)
 
@@ -272,10 +276,10 @@ def updated(shown: Sequence[str], real: list[str]) -> list[str]:
     """
     lines: list[str] = []
     position = 0
-    for is_omitted, group in groupby(shown, lambda line: line == ELLIPSIS):
+    for is_omitted, group in groupby(shown, lambda line: line.strip() == ELLIPSIS):
         passage = list(group)
         if is_omitted:
-            lines.append(ELLIPSIS)
+            lines += passage
             continue
         start = _most_like(passage[0], real, position, position) if lines else 0
         position = _most_like(passage[-1], real, start, len(real) - 1) + 1

@@ -15,7 +15,7 @@ from support.packages import (
     make_tree,
     make_wheel,
 )
-from support.pair import Pair, publish
+from support.pair import Pair, declare_solo, kernels_tree, publish
 from support.real import python_of
 
 if TYPE_CHECKING:
@@ -64,8 +64,11 @@ PATCH = """\
 """
 
 
-def toys(project: Project, index: Index) -> None:
-    """Copy the first example; packages of the same names stand in for the real ones."""
+def toys(project: Project, index: Index, **settings: object) -> None:
+    """Copy the first example; packages of the same names stand in for the real ones.
+
+    Their builds have more settings.
+    """
     first(project)
     project.folder.joinpath("check.py").write_text(
         'print("cymem, murmurhash, preshed and fastdtw work")\n'
@@ -85,7 +88,7 @@ def toys(project: Project, index: Index) -> None:
         make_sdist(
             *(index.folder, name, version),
             build_requires=["tinybackend", *build_requires],
-            settings=COMPILED["settings"],
+            settings={**COMPILED["settings"], **settings},
             files={**COMPILED["files"], f"{name}/{module}.py": ""},
         )
 
@@ -108,6 +111,14 @@ def incomplete(project: Project, index: Index) -> None:
     toys(project, index)
     project.nox("-s", "build-stages-lock")
     project.folder.joinpath("build-stages/pylock.maps.toml").unlink()
+
+
+def damaged(project: Project, index: Index) -> None:
+    """Build, and damage a wheel in the store."""
+    built(project, index)
+    for wheel in project.store.glob("wheels/*/*/murmurhash-*.whl"):
+        wheel.chmod(0o644)
+        wheel.write_bytes(b"")
 
 
 def newer(project: Project, index: Index) -> None:
@@ -477,6 +488,62 @@ def faulty_source(project: Project, index: Index) -> None:
     """)
 
 
+def twice_edited(project: Project, index: Index) -> None:
+    """Builds that take some time, then variables of two stages."""
+    toys(project, index, thinks=1.5)
+    project.nox("-s", "build-stages")
+    document = project.pyproject.read_text("utf-8")
+    native = 'outputs = ["cymem", "murmurhash"]\n'
+    document = document.replace(native, f'{native}env = {{ CXXFLAGS = "-O1" }}\n')
+    project.pyproject.write_text(f'{document}env = {{ CFLAGS = "-O2" }}\n', "utf-8")
+
+
+def slow(project: Project, index: Index) -> None:
+    """The first example, built, with a preshed whose compiler takes seconds."""
+    toys(project, index)
+    make_setuptools(index.folder, "84.2.1")
+    names = ("bloom", "counter", "map")
+    make_sdist(
+        *(index.folder, "preshed", "3.0.15"),
+        backend="setuptools.build_meta",
+        build_requires=["setuptools", "cython", "cymem", "murmurhash"],
+        settings={"compile": [f"src/preshed/{name}.c" for name in names]},
+        files={
+            "preshed/maps.py": "",
+            **{f"src/preshed/{name}.c": f"int {name};\n" for name in names},
+        },
+    )
+    compiler = project.folder / "cc"
+    compiler.write_text(
+        '#!/bin/sh\ncase " $* " in *" -c "*) echo cc $*; sleep 2.5;; esac\n'
+        'exec /usr/bin/cc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    maps = 'outputs = ["preshed"]\n'
+    document = project.pyproject.read_text("utf-8").replace(maps, f"{maps}jobs = 2\n")
+    rules = f'[tool.nox-buildstages.package.preshed]\nenv = {{ CC = "{compiler}" }}\n'
+    project.pyproject.write_text(f"{document}\n{rules}", "utf-8")
+    project.nox("-s", "build-stages")
+
+
+def shared(project: Project, index: Index) -> None:
+    """The first example with a remote store, which a folder stands in for."""
+    toys(project, index)
+    bucket = project.folder.with_name("bucket-of-a-test")
+    document = project.pyproject.read_text("utf-8")
+    header = "[tool.nox-buildstages]\n"
+    project.pyproject.write_text(
+        document.replace(header, f'{header}remote-store = "{bucket}"\n'), "utf-8"
+    )
+
+
+def child_pipelines(project: Project, index: Index) -> None:
+    """The first example, locked, with the script for GitLab."""
+    toys(project, index)
+    shutil.copy(EXAMPLES / "gitlab/pipeline.py", project.folder)
+    project.nox("-s", "build-stages-lock")
+
+
 def existing(project: Project, index: Index) -> None:
     """A project of its own, whose [project] table the page shows."""
     project.write("")
@@ -518,17 +585,63 @@ def pythons(project: Project, index: Index) -> None:
     )
 
 
+def two_jobs(project: Project, index: Index) -> None:
+    """The wheelhouses of two jobs with different versions of numpy."""
+    toys(project, index)
+    top = 'match-runtime = ["numpy"]\n'
+    jobs = {
+        f"numpy-{it}": (top, f'{top}constraints = ["numpy=={it}.*"]\n')
+        for it in ("2.3", "2.4")
+    }
+    _build_jobs(project, jobs)
+
+
+def two_machines(project: Project, index: Index) -> None:
+    """The wheelhouses of two jobs with different flags, which one wheel depends on."""
+    toys(project, index)
+    make_sdist(
+        *(index.folder, "fastdtw", "0.3.4"),
+        build_requires=["tinybackend"],
+        settings={**COMPILED["settings"], "env": ["CFLAGS"]},
+        files={**COMPILED["files"], "fastdtw/_fastdtw.py": ""},
+    )
+    last = 'outputs = ["fastdtw==0.3.4"]\n'
+    flags = f'{last}env = {{ CFLAGS = "-march=x86-64-v3" }}\n'
+    _build_jobs(project, {"x86-64": (last, last), "x86-64-v3": (last, flags)})
+
+
+def _build_jobs(project: Project, jobs: Mapping[str, tuple[str, str]]) -> None:
+    """Build once for each job, with a part of the table replaced."""
+    document = project.pyproject.read_text("utf-8")
+    project.folder.joinpath("artifacts").mkdir()
+    for name, change in jobs.items():
+        project.pyproject.write_text(document.replace(*change), "utf-8")
+        project.nox("-s", "build-stages")
+        project.wheelhouse.rename(project.folder / "artifacts" / name)
+
+
+def released(project: Project, index: Index) -> None:
+    """A released wheel, the variables of whose build are set, and its statement."""
+    del index
+    tree = kernels_tree(project)
+    rules = {"env": {"ARCH": "8.0"}, "pass-env": ["NAME"]}
+    declare_solo(project, outputs=[tree], **rules)
+    project.nox("-s", "build-stages-release", env={"NAME": "x"})
+    shutil.copy(project.wheelhouse / "provenance.jsonl", project.folder)
+
+
 REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tutorial}
 """The worlds that build packages from PyPI."""
 
 TOY: Mapping[str, Callable[[Project, Index], None]] = {
     world.__name__.replace("_", "-"): world
     for world in (
-        *(toys, built, incomplete, edited, newer, matrix, variants),
+        *(toys, built, incomplete, edited, damaged, newer, matrix, variants),
         *(undeclared, header, memory, meddling, wrong_pin, divided, runtime),
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
-        *(existing, pythons),
+        *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
+        *(two_machines, released),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _WIDTH = 72
 """The number of characters of a line, which nox begins with six others."""
 
+_FIXED = "\N{NO-BREAK SPACE}"
+"""Stands for a space at which no line ends."""
+
 _UNFINISHED = (BEGUN, STOPPED)
 """The states of a step that Ctrl-C, a timeout or the end of its process has stopped."""
 
@@ -62,11 +65,11 @@ def describe_stop(
             logs[place] = str(it.facts.get("log", ""))
         elif it.step == "session":
             stopped_sessions[it.subject] = it.state in _UNFINISHED
-    done = [it.output for it in last.values() if it.state == BUILT]
+    done = sorted({it.output for it in last.values() if it.state == BUILT})
     partial = [it for it in logs if it in last and last[it].state in _UNFINISHED]
     if not (partial or (done and any(stopped_sessions.values()))):
         return []
-    kept = [f"{', '.join(dict.fromkeys(done))} (done)"] if done else []
+    kept = [f"{', '.join(done)} (done)"] if done else []
     afresh = {it[2] for it in partial if ASKED in begun[it].facts.get("reasons", ())}
     for place in partial:
         end = last[place].time if last[place].state == STOPPED else now
@@ -76,18 +79,21 @@ def describe_stop(
         if place[2] in afresh:
             kept.append(f"the earlier wheel of {place[2]}")
         else:
-            kept.append(f"{place[2]} ({', '.join(filter(None, (count, duration)))})")
+            state = ", ".join(filter(None, (count, duration)))
+            kept.append(f"{place[2]} ({state.replace(' ', _FIXED)})")
     *others, final = kept
     words = f"{', '.join(others)} and {final}" if others else final
-    lines = wrap(f"stopped. Kept: {words}.", _WIDTH, subsequent_indent="  ")
+    text = f"stopped. Kept: {words}."
+    wrapped = wrap(text, _WIDTH, subsequent_indent="  ")
+    lines = [line.replace(_FIXED, " ") for line in wrapped]
     rest = planned.difference(done, (it[2] for it in partial)) | afresh
     resuming = _resume_rebuild(command, rest)
-    text = f"Run `{shlex.join(resuming)}`"
+    run = f"Run `{shlex.join(resuming)}`"
     if resuming != [*command]:
         why = "the same command would start from the beginning."
-        return [*lines, f"{text} to resume:", why]
+        return [*lines, f"{run} to resume:", why]
     verb = "start from the beginning" if afresh else "resume"
-    return [*lines, f"{text} again to {verb}."]
+    return [*lines, f"{run} again to {verb}."]
 
 
 def _resume_rebuild(command: Sequence[str], rest: Collection[str]) -> list[str]:
