@@ -99,6 +99,12 @@ def built(project: Project, index: Index) -> None:
     project.nox("-s", "build-stages")
 
 
+def vendored(project: Project, index: Index) -> None:
+    """Release the stand-ins of the first example, with the wheels from the index."""
+    toys(project, index)
+    project.nox("-s", "build-stages-release", "--", "--vendor")
+
+
 def edited(project: Project, index: Index) -> None:
     """Build, and set a variable of a stage."""
     built(project, index)
@@ -636,12 +642,12 @@ REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tut
 TOY: Mapping[str, Callable[[Project, Index], None]] = {
     world.__name__.replace("_", "-"): world
     for world in (
-        *(toys, built, incomplete, edited, damaged, newer, matrix, variants),
+        *(toys, built, vendored, incomplete, edited, damaged, newer, matrix),
         *(undeclared, header, memory, meddling, wrong_pin, divided, runtime),
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
-        *(two_machines, released),
+        *(two_machines, released, variants),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
