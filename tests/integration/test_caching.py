@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from nox_buildstages.builder.compilers import cache as caching, wrappers
+from nox_buildstages.builder.compilers.started import wrap_compilers
 from nox_buildstages.builder.context import BuildContext, Tools
 from nox_buildstages.builder.jobs.slots import JobPool
 from nox_buildstages.builder.sandbox.policy import SandboxPolicy
@@ -461,6 +462,47 @@ def test_a_cache_that_is_not_chosen_does_nothing(tmp_path: Path) -> None:
     unused = str(made / "sccache")
     assert run(Command(argv=(unused, "--version"))).returncode == 1
     assert run(Command(argv=(unused, "echo", "-c"))).stdout == "-c\n"
+
+
+@pytest.mark.parametrize("named", ["path", "name"])
+def test_a_cache_gets_the_compiler_and_no_wrapper(tmp_path: Path, named: str) -> None:
+    """Whoever puts it before a wrapper: sccache sends compilers to other machines."""
+    gcc = script(tmp_path / "bin/gcc")
+    cache = script(tmp_path / "sccache", 'echo "$@"')
+    made = wrappers.make_compilers(tmp_path / "made", str(gcc.parent), cache)
+    noting, notes = tmp_path / "noting", tmp_path / "notes"
+    wrap_compilers(noting, str(made), str(notes))
+    env = {"PATH": f"{noting}:{os.environ['PATH']}", wrappers.WRAPPERS: str(noting)}
+    for folder in (noting, made):
+        compiler = "gcc" if named == "name" else str(folder / "gcc")
+        launched = Command(argv=(str(made / "sccache"), compiler, "-c"), env=env)
+        assert run(launched).stdout == f"{gcc} -c\n"
+    assert run(Command(argv=(str(made / "sccache"), str(gcc)), env=env)).stdout == (
+        f"{gcc}\n"
+    )
+    assert set(notes.read_text().split()) == {"gcc"}
+
+
+@pytest.mark.parametrize("folder", ["", "own"])
+def test_sccache_compiles_elsewhere_if_its_settings_name_a_scheduler(
+    yard: Yard, folder: str
+) -> None:
+    """It then keeps packed compilers, in its settings' folder or the user's cache."""
+    program, configuration = cache_program("sccache"), yard.root / "sccache.toml"
+    assert not caching.does_distribute(yard.tools, program)
+    yard.outer["SCCACHE_CONF"] = str(configuration)
+    own = f"cache_dir = '{yard.root / folder}'\n" if folder else ""
+    configuration.write_text(f"[dist]\nscheduler_url = 'http://127.0.0.1:1'\n{own}")
+    assert caching.does_distribute(yard.tools, program)
+    assert not caching.does_distribute(yard.tools, Path("ccache"))
+    wanted = yard.root / (folder or "home/.cache/sccache-dist-client")
+    assert caching.read_sccache(yard.tools).write[1] == wanted
+    with yard.at_work("sccache", yard.site("a")) as (found, env):
+        yard.compile("a", env)
+        said = str(found.count())
+    assert said == "sccache: 0 of 1 compilations cached, 0 distributed"
+    yard.outer["UV_OFFLINE"] = "1"
+    assert not caching.does_distribute(yard.tools, program)
 
 
 @pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])

@@ -184,3 +184,13 @@ def test_another_machine_that_shares_the_folder_is_another_pool(
             take_jobs(theirs, ANY, wait=never) as jobs_there,
         ):
             assert jobs_there.count == 2
+
+
+def test_a_build_on_other_machines_has_the_number_of_the_table(pool: JobPool) -> None:
+    """It counts here with its share of the cores alone, so others get theirs."""
+    request = JobRequest(most=3 * CORES, memory_per_job=0, is_distributed=True)
+    with pool.take_slot() as slot, take_jobs(slot, request, wait=never) as jobs:
+        assert jobs.count == 3 * CORES
+        assert jobs.variables["MAX_JOBS"] == str(3 * CORES)
+        with pool.take_slot() as other:
+            assert [it.jobs for it in other.read_others().values()] == [CORES]

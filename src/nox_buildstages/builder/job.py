@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.backend import Backend
 from nox_buildstages.builder.backend_variables import backend_variables
-from nox_buildstages.builder.compilers.cache import hide_caches, map_paths
+from nox_buildstages.builder.compilers.cache import (
+    does_distribute,
+    hide_caches,
+    map_paths,
+)
 from nox_buildstages.builder.compilers.started import wrap_compilers
+from nox_buildstages.builder.compilers.wrappers import WRAPPERS
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.diagnosis.neighbours import Origin
 from nox_buildstages.builder.diagnosis.situation import Situation
@@ -208,7 +213,10 @@ class Job(Value):
     def request(self, most: int | None = None) -> JobRequest:
         """Return the resources to request; ``most`` limits the jobs further."""
         return JobRequest(
-            most=most or self.stage.jobs, memory_per_job=self.memory_need.size
+            most=most or self.stage.jobs,
+            memory_per_job=self.memory_need.size,
+            is_distributed=self.stage.jobs is not None
+            and does_distribute(self.context.tools, self.compiler_cache),
         )
 
     @property
@@ -416,6 +424,8 @@ class Job(Value):
             seen = self.sandbox.show(home.parent, self.moved_environment).translate
             wrap_compilers(files.wrappers, path, str(files.started), seen)
             declared["PATH"] = os.pathsep.join((str(files.wrappers), path))
+            if cache is not None:
+                declared[WRAPPERS] = str(files.wrappers)
         guard = self.guard or EnvironmentGuard(
             environment=self.environment, syncer=context.tools.syncer
         )

@@ -137,6 +137,7 @@ def _build_missing(
     tools = context.tools
     from nox_buildstages.builder.compilers.cache import (  # noqa: PLC0415
         describe_missing_cache,
+        does_distribute,
         find_cache,
     )
     from nox_buildstages.builder.forecast import emit_forecast  # noqa: PLC0415
@@ -160,6 +161,12 @@ def _build_missing(
             subject=f"stage {stage.name}",
             problem=f"{needing[0]} needs a compiler cache, and there is none",
             hint=describe_missing_cache(context, stage),
+        )
+    cores, wanted = tools.job_pool.machine.cores(), stage.jobs or 0
+    if wanted > cores and not does_distribute(tools, compiler_cache):
+        tools.run.report_once(
+            f"stage {stage.name}: jobs = {wanted} is limited to the"
+            f" {cores} cores of this machine"
         )
     if tools.remote is not None:
         tools.remote.check()

@@ -285,10 +285,11 @@ STAGE: Mapping[str, Key] = {
         type='`"auto"` or a number',
         example="jobs = 8",
         text="How many compilers a build may run at once, never more than there are"
-        ' cores. `"auto"` takes as many as cores and free memory allow, shared with'
-        " [all builds that run at the same time](../explanation/jobs.md). A number is"
-        " fixed while a build runs; then free memory counts only if `memory-per-job`"
-        " is set, or an earlier build was measured.",
+        " cores, unless [other machines compile](../how-to/sccache-dist.md)."
+        ' `"auto"` takes as many as cores and free memory allow, shared with [all'
+        " builds that run at the same time](../explanation/jobs.md). A number is fixed"
+        " while a build runs; then free memory counts only if `memory-per-job` is set,"
+        " or an earlier build was measured.",
     ),
     "memory-per-job": Key(
         values.memory,

@@ -88,6 +88,8 @@ class CacheUse(Value):
     name: str = ""
     hits: int = 0
     misses: int = 0
+    distributed: int | None = None
+    """The misses that other machines compiled; None if none may."""
     missed: tuple[str, ...] = ()  # sources, if the cache names them
     not_kept: tuple[str, ...] = ()
     """The sources whose object files the cache can't keep, each with the reason."""
@@ -102,6 +104,8 @@ class CacheUse(Value):
         """Return the cache hits in words; empty without compilations."""
         total = self.hits + self.misses
         counts = f"{self.hits} of {total} compilations cached"
+        if self.distributed is not None:
+            counts += f", {self.distributed} distributed"
         return f"{self.name}: {counts}" if total else ""
 
     @property
@@ -247,7 +251,7 @@ def use_cache(
         # Not for CUDA: sccache compiles to other bytes than nvcc, so only the table
         # can ask for that.
         launchers["RUSTC_WRAPPER"] = launcher
-        running = _start_sccache(tools, program, stage, sandbox)
+        running = _start_sccache(tools, program, stage, sandbox, folder)
     else:
         launchers["CMAKE_CUDA_COMPILER_LAUNCHER"] = launcher
         # A wrapper named nvcc would mislead torch and others: they derive the folder
@@ -323,7 +327,7 @@ def count_ccache(log: Path) -> CacheUse:
 
 @contextmanager
 def _start_sccache(
-    tools: Tools, program: Path, stage: str, sandbox: Sandbox
+    tools: Tools, program: Path, stage: str, sandbox: Sandbox, wrappers: Path
 ) -> Iterator[_Running]:
     """Run a server of sccache, and yield the variables for the build.
 
@@ -334,50 +338,80 @@ def _start_sccache(
     with temporary_folder(f"{TEMPORARY}sccache-", Path("/tmp")) as folder:  # noqa: S108 - private
         own = {"SCCACHE_SERVER_UDS": str(folder / "socket")}
         # The server creates other sockets in TMPDIR.
-        outer = helper_variables(tools.run.outer, _SERVER)
-        outer.pop("SCCACHE_NO_DAEMON", None)
-        if tools.syncer.indexes.offline:
-            outer = {it: outer[it] for it in outer if not _REMOTE_VARIABLE.match(it)}
-            outer["SCCACHE_CONF"] = os.devnull
-        outer = {**_IDLE, **outer, **own, "TMPDIR": str(folder)}
+        outer = {**_IDLE, **_sccache_variables(tools), **own, "TMPDIR": str(folder)}
+        settings = read_sccache(tools)
 
         def command(*arguments: str) -> Command:
             return Command(argv=(str(program), *arguments), env=outer)
 
-        read, write = _find_sccache_files(outer)
-        own_sandbox = sandbox.with_network().allow(read=read, write=(folder, write))
+        for it in settings.write:
+            it.mkdir(parents=True, exist_ok=True)
+        own_sandbox = sandbox.with_network().allow(
+            read=(wrappers, *settings.read), write=(folder, *settings.write)
+        )
         _run_cache(tools, stage, "sccache", own_sandbox.wrap(command("--start-server")))
         own["SCCACHE_IGNORE_SERVER_IO_ERROR"] = "1"
         stats = command("--show-stats", "--stats-format", "json")
         try:
-            yield own, lambda: count_sccache(tools.runner(stats).stdout), ()
+            count = partial(count_sccache, distributes=settings.distributes)
+            yield own, lambda: count(tools.runner(stats).stdout), ()
         finally:
             tools.runner(command("--stop-server"))
 
 
-def _find_sccache_files(outer: Mapping[str, str]) -> tuple[list[Path], Path]:
-    """Return the settings and logins that a server of sccache reads, and its cache.
+def _sccache_variables(tools: Tools) -> dict[str, str]:
+    """Return the user's variables for a server of sccache."""
+    outer = helper_variables(tools.run.outer, _SERVER)
+    outer.pop("SCCACHE_NO_DAEMON", None)
+    if tools.syncer.indexes.offline:
+        outer = {it: outer[it] for it in outer if not _REMOTE_VARIABLE.match(it)}
+        outer["SCCACHE_CONF"] = os.devnull
+    return outer
+
+
+class SccacheSettings(Value):
+    """The files that a server of sccache uses, and whether it distributes.
 
     A build could read the logins by way of the server, so the server has none unless
     it needs them.
     """
+
+    read: tuple[Path, ...]  # settings and logins
+    write: tuple[Path, ...]  # folders
+    distributes: bool  # whether other machines compile
+
+
+def read_sccache(tools: Tools) -> SccacheSettings:
+    """Return the user's settings of sccache."""
+    outer = _sccache_variables(tools)
     home = Path(outer.get("HOME") or Path.home())
     settings = Path(outer.get("XDG_CONFIG_HOME") or home / ".config")
     caches = Path(outer.get("XDG_CACHE_HOME") or home / ".cache")
     configuration = Path(outer.get("SCCACHE_CONF") or settings / "sccache/config")
     storages: dict[str, reader.Table] = {}
-    own = ""
+    own = toolchains = scheduler = ""
     with suppress(OSError, reader.UnreadableError):
         document = reader.Table(read_toml(configuration))
         storages = document.get("cache", reader.mapping_of(reader.Table), {})
         own = storages["disk"].get("dir", reader.text) if "disk" in storages else ""
-    folder = Path(outer.get("SCCACHE_DIR") or own or caches / "sccache")
-    folder.mkdir(parents=True, exist_ok=True)
+        distribution = document.get("dist", reader.Table, reader.Table({}))
+        scheduler = distribution.get("scheduler_url", reader.text, "")
+        toolchains = distribution.get("cache_dir", reader.text, "")
     read = [configuration]
     if storages.keys() - {"disk"} or any(map(_REMOTE_VARIABLE.match, outer)):
         read += [home / ".aws", settings / "gcloud"]
         read += [Path(value) for name, value in outer.items() if _LOGIN.match(name)]
-    return read, folder
+    write = [Path(outer.get("SCCACHE_DIR") or own or caches / "sccache")]
+    if scheduler:
+        write.append(Path(toolchains or caches / "sccache-dist-client"))
+    return SccacheSettings(read=(*read,), write=(*write,), distributes=bool(scheduler))
+
+
+def does_distribute(tools: Tools, program: Path | None) -> bool:
+    """Whether a compiler cache compiles on other machines."""
+    if program is None or program.stem != "sccache":
+        return False
+    return read_sccache(tools).distributes
 
 
 def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:
@@ -393,7 +427,7 @@ def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:
         ) from error
 
 
-def count_sccache(output: str) -> CacheUse:
+def count_sccache(output: str, *, distributes: bool = False) -> CacheUse:
     """Return the use of sccache that its statistics show."""
 
     def read(answer: reader.Table) -> CacheUse:
@@ -403,7 +437,13 @@ def count_sccache(output: str) -> CacheUse:
             for name in ("cache_hits", "cache_misses")
         )
         found, others = sum(hits.values()), sum(misses.values())
-        return CacheUse(name="sccache", hits=found, misses=others)
+        servers = stats.get("dist_compiles", reader.mapping_of(reader.count), {})
+        return CacheUse(
+            name="sccache",
+            hits=found,
+            misses=others,
+            distributed=sum(servers.values()) if distributes else None,
+        )
 
     try:
         return reader.parse_json(output, reader.table(read))

@@ -40,6 +40,9 @@ if [ -n "${SHARD}" ] && [ -z "${_INSIDE}" ]; then exec "${SHARD}" "$0" "$@"; fi
 """The line for it in a wrapper. Every build has it, because caches look at the size of
 a compiler; inside of a cache it has no effect, because a cache would keep stand-ins."""
 
+WRAPPERS = "NOX_BUILDSTAGES_WRAPPERS"
+"""The folder of the wrappers that note which compilers a build starts."""
+
 MAP_VARIABLES = ("NOX_BUILDSTAGES_PREFIX_MAP", "NOX_BUILDSTAGES_ENVIRONMENT_MAP")
 """For the build directory and the environment: the path, ``=``, and the path that
 compilers write in its place."""
@@ -59,9 +62,14 @@ exec {{compiler}}{_MAP} "$@"
 """
 _LAUNCHER = f"""\
 #!/bin/sh
-{SHARD_LINE}export {_INSIDE}=1
+{SHARD_LINE}own=${{{{0%/*}}}}
+case $(command -v "$1") in "$own"/* | "${{{{{WRAPPERS}:-$own}}}}"/*) exec "$@" ;; esac
+export {_INSIDE}=1
 exec {{launcher}} "$@"
 """
+"""A program with the cache's name. It runs the wrapper of a compiler directly, because
+the wrapper runs the cache with the path of the compiler itself. sccache needs that
+path, to send the compiler to other machines."""
 _DISABLED = """\
 #!/bin/sh
 case $1 in -*) exit 1 ;; esac
@@ -95,9 +103,9 @@ def make_compilers(folder: Path, path: str, launcher: Path) -> Path:
     """Make a folder with a wrapper for each C and C++ compiler on a ``PATH``.
 
     A wrapper runs the compiler by way of the cache. CMake's launchers, meson and nvcc
-    may put the cache before the wrapper: then the wrapper runs the compiler directly.
-    In this case the cache takes the wrapper for the compiler, so the wrapper changes if
-    the compiler changes. The folder also contains a program with the cache's name.
+    may put the cache before the wrapper. If a build tool takes the wrapper for the
+    compiler, the wrapper changes if the compiler changes. The folder also contains a
+    program with the cache's name.
 
     The folder's name depends on the content. The caller holds a lock.
     """

@@ -54,7 +54,9 @@ def take_jobs(
     """Yield the jobs of a build; ``wait`` is called before waiting for others."""
     with slot.hold_jobs(request, wait=wait) as grant:
         if request.pipe is None:
-            yield BuildJobs.of(grant.jobs)
+            # Others share the cores of this machine, which preprocesses and links.
+            elsewhere = (request.is_distributed and request.most) or 0
+            yield BuildJobs.of(max(grant.jobs, elsewhere))
             return
         # Reading and writing: then neither we nor a tool waits for the other to open.
         pipe = os.open(request.pipe, os.O_RDWR | os.O_NONBLOCK)

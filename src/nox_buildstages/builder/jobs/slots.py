@@ -46,6 +46,8 @@ class JobRequest(Value):
     memory_per_job: int = 0  # bytes; 0 to ignore memory
     pipe: Path | None = None
     """A named pipe for more jobs while the build runs; None for a fixed number."""
+    is_distributed: bool = False
+    """Whether other machines compile, so that ``most`` may exceed the cores here."""
 
 
 class JobGrant(Value):
