@@ -144,6 +144,24 @@ def test_a_job_runs_where_the_values_of_its_cell_say() -> None:
     assert second["script"] == ["a\nb", "nox -s 'build-stages(a=2)'"]
 
 
+def test_shards_are_jobs_before_the_one_of_their_stage(project: Project) -> None:
+    """Each hands its compiler cache on; one that fails stops nothing."""
+    Pair(second={"shards": 2}).write(project)
+    project.prepare("build-stages-lock")
+    shutil.rmtree(project.store)
+    jobs = pipeline(project)
+    second = "build-stage-second"
+    names = [f"{second} 1/2", f"{second} 2/2"]
+    assert jobs[second]["needs"] == ["build-stage-first", *names]
+    for number, name in enumerate(names, 1):
+        shard = jobs[name]
+        assert shard["script"] == [f"nox -s {second} -- --shard {number}/2"]
+        assert shard["needs"] == ["build-stage-first"]
+        assert shard["artifacts"] == {"paths": [".compiled/"], "when": "always"}
+        assert shard["allow_failure"]
+    assert not [it for it in jobs if it.startswith("build-stage-first ")]
+
+
 @pytest.mark.parametrize(
     "plan", [{"format": 2, "locks": "current"}, {"format": 1, "locks": "stale"}]
 )

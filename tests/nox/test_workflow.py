@@ -16,6 +16,7 @@ from support.namespaces import needs_namespaces
 from support.packages import make_tree
 from support.pair import Pair, declare, declare_solo, kernels_tree, publish
 from support.pythons import HERE, another
+from support.sharded import Machines
 from support.workflow import ROOT, GitHub, read
 
 if TYPE_CHECKING:
@@ -340,6 +341,74 @@ def test_what_was_compiled_is_kept_for_other_keys(
         project.nox("-s", "build-stages-lock")
         assert call(github) == "success", github.log
         assert f"ccache: {found} of 1 compilations cached" in github.log
+
+
+@pytest.fixture
+def machines(github: GitHub, tmp_path: Path) -> Machines:
+    """Return runners that have ccache, and compilers that can refuse to compile."""
+    folder = tmp_path / "machines"
+    folder.mkdir()
+    found = Machines(folder=folder)
+    path = f"{found.variables('any')['PATH']}:{github.env['PATH']}"
+    github.env = {**github.env, "PATH": path}
+    return found
+
+
+@pytest.mark.slow
+def test_shards_compile_and_the_build_finds_it_all(
+    project: Project, github: GitHub, machines: Machines
+) -> None:
+    """Each in a job of its own; the wheel is that of a local run."""
+    machines.write(project, shards=3)
+    lock(project)
+    assert call(github, require_hit_rate="1") == "success", github.log
+    shards = github.jobs["shards/build"]
+    for number, job in enumerate(shards, 1):
+        assert f"compiled shard {number}/3 of kernels" in job.log
+        assert "ccache: 0 of 2 compilations cached" in job.log
+        assert "Save what was compiled" not in job.steps
+    assert len(shards) == 3
+    (build,) = github.jobs["first/build"]
+    assert "ccache: 6 of 6 compilations cached" in build.log
+    project.nox("-s", "build-stages")
+    assert wheels(github.artifact("wheelhouse")) == wheels(project.wheelhouse)
+
+    # Another key: shards find what the last run compiled, and hand that on.
+    tree = machines.write(project, shards=3)
+    tree.joinpath("part00.cc").write_text("int value_0() { return 7; }\n")
+    assert call(github, require_hit_rate="1") == "success", github.log
+    logs = [job.log for job in github.jobs["shards/build"]]
+    found = [re.findall(r"ccache: (\d) of 2", log) for log in logs]
+    assert found == [["1"], ["2"], ["2"]]
+    assert call(github, shards=False) == "success", github.log
+    assert "shards/build" not in github.jobs
+
+
+@pytest.mark.slow
+def test_a_shard_that_fails_costs_only_time(
+    project: Project, github: GitHub, machines: Machines
+) -> None:
+    """Unless a hit rate is required: then the wheel's job fails, and says why."""
+    tree = machines.write(project, shards=2)
+    backend = tree / "setup.py"
+    fault = (
+        "    chosen = os.environ.get('NOX_BUILDSTAGES_SHARD')\n"
+        "    if chosen and '\"number\": 2' in"
+        " pathlib.Path(chosen).with_name('settings.json').read_text():\n"
+        "        raise SystemExit('lost')\n"
+        "    sources ="
+    )
+    text = backend.read_text("utf-8")
+    backend.write_text(text.replace("    sources =", fault))
+    lock(project)
+    assert call(github, RELEASE, require_hit_rate="0.9") == "failure"
+    assert "ccache found 3 of 6 compilations, and --require-hit-rate" in github.log
+    assert call(github, RELEASE) == "success", github.log
+    assert "::warning::shard 2/2 of build-stage-only failed;" in github.log
+    names = {it for it in github.artifacts if it.startswith("logs-")}
+    assert names == {"logs-wheelhouse-stage-only_shard-2-of-2"}
+    assert "ccache: 3 of 6 compilations cached" in github.log
+    assert len(github.attested) == 1
 
 
 @pytest.mark.slow

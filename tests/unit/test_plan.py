@@ -67,6 +67,7 @@ NEEDS: dict[str, Any] = {
     "memory-per-job": None,
     "memory": None,
     "timeout": None,
+    "shards": 1,
     "seconds": None,
 }
 ANY: dict[str, Any] = {
@@ -263,7 +264,7 @@ def test_schedulers_get_what_a_stage_needs() -> None:
     ]
     plan = Plan(locks="current", pythons=("3.11",), outputs=tuple(outputs))
     (found,) = document(plan, project(declared))["stages"]
-    assert [found[it] for it in NEEDS] == [3, 3, 5_000, 15_000, 60, 12.5]
+    assert [found[it] for it in NEEDS] == [3, 3, 5_000, 15_000, 60, 1, 12.5]
     plan = replace(plan, outputs=(replace(outputs[0], seconds=None, memory=None),))
     (found,) = document(plan, project(replace(declared, jobs=None)))["stages"]
-    assert [found[it] for it in NEEDS] == [None, 4, None, None, 60, None]
+    assert [found[it] for it in NEEDS] == [None, 4, None, None, 60, 1, None]

@@ -120,6 +120,7 @@ def test_cells_with_nothing_to_build_can_be_left_out() -> None:
         "level-1": "",
         "level-2": "",
         "level-3": "",
+        "shards": "",
         "wheelhouse": "wheelhouse",
         "locks": "build-stages",
     }
@@ -144,6 +145,18 @@ def test_stages_may_have_jobs_level_by_level() -> None:
     assert "level-4" not in outputs
     outputs = GitHubPlan(cells=(two,), only_missing=True).outputs()
     assert "other" not in outputs["level-1"]
+
+
+def test_each_shard_of_a_stage_is_a_job() -> None:
+    """Of every level, each stage once, and none that has nothing to build."""
+    deep = replace(cell("deep", planned("a", "new")), shards=2)
+    done = replace(cell("done", planned("b")), shards=2)
+    levels = ((), (), (), (deep, done, cell("whole", planned("c", "new"))))
+    cells = replace(MISSING, levels=levels), replace(BUILT, levels=levels)
+    outputs = GitHubPlan(cells=cells).outputs()
+    first, second = json.loads(outputs["shards"])["include"]
+    assert first == {**deep.to_dict(), "cell": "deep_shard-1-of-2", "shard": "1/2"}
+    assert (second["cell"], second["shard"]) == ("deep_shard-2-of-2", "2/2")
 
 
 def test_the_summary_is_a_table_for_each_cell() -> None:

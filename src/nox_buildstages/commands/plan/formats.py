@@ -93,6 +93,7 @@ def _needs_dict(
         "memory-per-job": max(sizes) or None,
         "memory": jobs * max(sizes) or None,
         "timeout": stage.timeout,
+        "shards": stage.shards,
         "seconds": round(sum(known), 1) if len(known) == len(times) else None,
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nox_buildstages.commands.plan.formats import session_name
 from nox_buildstages.config.cells import MULTIPLIED
 from nox_buildstages.lock.files.lockfile import StagePin
-from nox_buildstages.model import FINAL, Cell
+from nox_buildstages.model import FINAL, Cell, Shard
 from nox_buildstages.safe_text import Shown, escape_markdown, show
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.value import Value, replace
@@ -48,6 +48,7 @@ class CellPlan(Value):
     pass_env: tuple[str, ...] = ()  # the key doesn't cover their values
     runner: Runner
     outputs: tuple[PlannedOutput, ...]  # in the order of the stages
+    shards: int = 1  # of a stage
     levels: tuple[tuple[CellPlan, ...], ...] = ()
     """The stages of a cell; each level needs the levels before."""
 
@@ -77,6 +78,14 @@ class CellPlan(Value):
             "variables": "\n".join(variables),
         }
 
+    def divide(self) -> Iterator[dict[str, str]]:
+        """Yield the entry of each shard of a stage that has something to build."""
+        if self.shards > 1 and not self.is_cached:
+            for number in range(1, self.shards + 1):
+                shard = Shard(number=number, count=self.shards)
+                name = f"{self.name}_{shard.folder}"
+                yield {**self.to_dict(), "cell": name, "shard": str(shard)}
+
 
 class GitHubPlan(Value):
     """The jobs of a workflow."""
@@ -89,16 +98,23 @@ class GitHubPlan(Value):
     def outputs(self) -> dict[str, str]:
         """Return the outputs of the step; a ``matrix`` is JSON."""
         jobs = self._select_jobs(self.cells)
-        outputs = {"matrix": _format_matrix(jobs), "count": str(len(jobs))}
-        for number in range(LEVELS):
+        entries = [it.to_dict() for it in jobs]
+        outputs = {"matrix": _format_matrix(entries), "count": str(len(jobs))}
+        shards: list[dict[str, str]] = []
+        depth = max([LEVELS, *(len(it.levels) for it in self.cells)])
+        for number in range(depth):
             stages: dict[str, CellPlan] = {}  # cells may share a stage
             for cell in self.cells:
                 for level in cell.levels[number : number + 1]:
                     for stage in level:
                         stages.setdefault(stage.session, stage)
-            level_jobs = self._select_jobs(stages.values())
-            matrix = _format_matrix(level_jobs) if level_jobs else ""
-            outputs[f"level-{number + 1}"] = matrix
+            for stage in stages.values():
+                shards += stage.divide()
+            entries = [it.to_dict() for it in self._select_jobs(stages.values())]
+            if number < LEVELS:
+                matrix = _format_matrix(entries) if entries else ""
+                outputs[f"level-{number + 1}"] = matrix
+        outputs["shards"] = _format_matrix(shards) if shards else ""
         return {**outputs, "wheelhouse": self.wheelhouse, "locks": self.locks}
 
     def summary(self) -> Iterator[str]:
@@ -174,6 +190,7 @@ def plan_cell(
         return replace(
             plan_stages(stages, name, str(cell), session, session),
             runner=project.runner(stage.name, python),
+            shards=stage.shards,
             outputs=tuple(it for it in outputs if it.stage == stage.name),
         )
 
@@ -278,6 +295,5 @@ def _append(path: str, text: str) -> None:
         file.write(text)
 
 
-def _format_matrix(jobs: Iterable[CellPlan]) -> str:
-    include = [job.to_dict() for job in jobs]
+def _format_matrix(include: Sequence[Mapping[str, str]]) -> str:
     return json.dumps({"include": include}, separators=(",", ":"))
