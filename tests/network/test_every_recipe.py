@@ -165,7 +165,7 @@ def test_what_init_writes_locks(recipe: Recipe, tmp_path: Path) -> None:
         if it["name"] == name
     )
     if recipe.find(SkipCuda, Version(output["version"]), cuda=False):
-        project.nox("-s", f"build-stage-{stage}", timeout=600)
+        project.nox("-s", f"build-stage-{stage}", timeout=1800)
         assert any(
             canonicalize_name(it.partition("-")[0]) == name for it in project.wheels()
         )
