@@ -53,12 +53,13 @@ class Machines:
         programs = self.folder / "bin"
         with suppress(FileExistsError):
             folder_of(programs, "ccache")
-            compiler = programs / "c++"
-            real = compiler.resolve()
-            compiler.unlink()
-            compiler.write_text(_COMPILER.replace("COMPILER", str(real)))
-            compiler.chmod(0o755)
-            os.utime(compiler, (1e9, 1e9))
+            for name in ("cc", "gcc", "c++", "g++"):
+                compiler = programs / name
+                real = compiler.resolve()
+                compiler.unlink()
+                compiler.write_text(_COMPILER.replace("COMPILER", str(real)))
+                compiler.chmod(0o755)
+                os.utime(compiler, (1e9, 1e9))
         return {"PATH": str(programs), "CCACHE_DIR": str(self.folder / machine)}
 
     def refuse(self) -> None:
