@@ -1,0 +1,6 @@
+# /// script
+# dependencies = ["nox", "nox-buildstages"]
+# ///
+import nox_buildstages
+
+nox_buildstages.register()
