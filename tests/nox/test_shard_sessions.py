@@ -45,7 +45,7 @@ def test_stages_before_it_are_built_whole(
     assert "built kernels-1.0-py3-none-any.whl" in said
     assert "compiled shard 1/2 of models" in said
     assert "so shards save no time" in said
-    assert stored(project) == ["kernels-1.0-py3-none-any.whl"]
+    assert stored(project) == project.wheels() == ["kernels-1.0-py3-none-any.whl"]
     said = refused(project, "-s", "build-stages", *SHARD, env=env)
     assert "--shard 1/2 is for the session of a stage" in said
 

@@ -75,8 +75,8 @@ _HITS = {"direct_cache_hit", "preprocessed_cache_hit"}
 _MISS = "cache_miss"
 _NOT_KEPT = {
     *("bad_compiler_arguments", "could_not_use_modules", "multiple_source_files"),
-    *("could_not_use_precompiled_header", "output_to_stdout"),
-    *("unsupported_code_directive", "unsupported_compiler_option"),
+    *("could_not_use_precompiled_header", "unsupported_code_directive"),
+    "unsupported_compiler_option",
     *("unsupported_environment_variable", "unsupported_source_language"),
 }
 """Why ccache keeps no result of a compilation, in its log."""
