@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.packages import make_sdist, make_tree
+from support.packages import make_sdist, make_tree, read_from_wheel
 
 if TYPE_CHECKING:
     from support.index import Index
@@ -64,6 +64,31 @@ def test_a_function_prepares_the_source_that_the_table_uses(
     stages = json.loads(planned.output)["stages"]
     outputs = {it["name"]: it for stage in stages for it in stage["outputs"]}
     assert outputs["early"]["reasons"] == ["known when stage generate has run"]
+
+
+@pytest.mark.slow
+def test_each_cell_has_the_wheel_of_its_own_function(
+    project: Project, index: Index
+) -> None:
+    """A stage of the table is built with it, side by side with other cells."""
+    make_tree(project.folder / "early", "early", "1.0", settings={"env": ["FLAVOUR"]})
+    make_sdist(index.folder, "late", "1.0", settings={"stamp": ["early"]})
+    keywords = '"early @ ./early"], env={"FLAVOUR": "{flavour}"}'
+    noxfile = NOXFILE.replace('"early @ ./early"]', keywords)
+    noxfile = noxfile.replace('"early/flavour.txt"', "flavour")  # not in one folder
+    project.noxfile.write_text(noxfile, "utf-8")
+    versions = '[tool.nox-buildstages.package.early]\nlocal-version = "{flavour}"\n'
+    project.write(TABLE.replace('["sweet"]', '["sour", "sweet"]') + versions)
+    project.nox("-s", "build-stages", "-j", "2")
+    for flavour in ("sour", "sweet"):
+        assert (project.folder / flavour).read_text() == flavour
+        early, late = sorted((project.wheelhouse / flavour).glob("*.whl"))
+        assert early.name.startswith(f"early-1.0+{flavour}-")
+        assert json.loads(read_from_wheel(early, "early/env.json")) == {
+            "FLAVOUR": flavour
+        }
+        built = json.loads(read_from_wheel(late, "late/built_against.json"))
+        assert built["early"]["version"] == f"1.0+{flavour}"
 
 
 def test_a_function_that_fails_shows_its_own_lines(
