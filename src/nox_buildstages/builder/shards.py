@@ -115,8 +115,7 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
     if share.stop is not None:
         tools.run.report(
             f"{name}: the build stopped at a step that needs the files of other shards"
-            f" ({share.stop.reason}); if it left out files of this shard, the build"
-            f" without --shard compiles them; log:"
+            f" ({share.stop.reason}); log:"
             f" {show_path(job.log, job.context.project.root)}"
         )
     elif not share.compiled and not share.others:
