@@ -181,7 +181,7 @@ def _failures(report: Report) -> Iterator[Markup]:
         yield element(
             "div",
             element("div", title, *more),
-            element("pre", "\n".join(lines)),
+            element("pre", *(it for line in lines for it in (line, Markup("\n")))),
             class_="card error",
         )
 

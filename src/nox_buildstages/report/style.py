@@ -29,7 +29,7 @@ padding:12px 16px}
 .tiles b{display:block;font-size:20px;line-height:1.35;white-space:nowrap}
 .tiles span{font-size:13px}
 .error{border-left:4px solid var(--fail);margin-top:12px}
-.error pre{margin:8px 0 0;overflow-x:auto}
+.error pre{margin:8px 0 0;white-space:pre-wrap}
 .chip{border-radius:20px;padding:1px 9px;font-size:12px;color:#fff;
 white-space:nowrap;background:#667085}
 .chip.kept{background:#4d7a60}.chip.built{background:#2563eb}.chip.cached{background:#0e7d40}
