@@ -235,6 +235,27 @@ def test_no_stand_in_gets_into_a_compiler_cache(tmp_path: Path) -> None:
     assert subprocess.check_output([cache, *python]) == b"True\n"
 
 
+@pytest.mark.slow
+def test_a_build_that_calls_the_cache_by_its_path_is_compiled_whole(
+    project: Project, machines: Machines
+) -> None:
+    """The cache would keep a stand-in as the object file of the other shard."""
+    tree = machines.write(project, files=2)
+    env = machines.variables("one")
+    backend = tree / "setup.py"
+    ccache = Path(env["PATH"], "ccache").resolve()
+    text = backend.read_text("utf-8").replace("&& c++ -fPIC", f"&& {ccache} c++ -fPIC")
+    assert str(ccache) in text
+    backend.write_text(text)
+    run_session(project, "build-stages-lock", env=env)
+    said = run_session(project, STAGE, "--shard", "1/2", env=env).stderr
+    assert "0 files, and 0 of other shards left out (ccache: 0 of " in said
+    run_session(project, STAGE, env=env)
+    sha256 = entry(project, "kernels")["sha256"]
+    run_session(project, STAGE, "--rebuild", env=machines.variables("clean"))
+    assert entry(project, "kernels")["sha256"] == sha256
+
+
 def test_a_library_or_program_of_stand_ins_is_one(tmp_path: Path) -> None:
     """By whatever way the files are named; a program of one fails."""
     for kind in ("object", "library", "program"):
