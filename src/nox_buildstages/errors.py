@@ -26,6 +26,7 @@
     │   ├── BackendError         a hook of a build backend failed
     │   ├── ChangedEnvironmentError  a build writes into the environment it runs in
     │   ├── BuildTimeoutError    a stage reached the timeout
+    │   ├── HitRateError         a compiler cache lacked more than is allowed
     │   ├── PreflightError       a check before the build failed
     │   └── WheelError           a file isn't the expected wheel
     └── RemoteStoreUnreachableError  the remote store doesn't answer

@@ -165,14 +165,17 @@ def test_setuptools_and_cmake_compile_in_shards(
 def test_torch_and_cmake_compile_cuda_in_shards(
     tmp_path: Path, machines: Machines
 ) -> None:
-    """The same with nvcc, by way of PYTORCH_NVCC and of CMake's launcher."""
+    """The same with nvcc, by way of PYTORCH_NVCC and of CMake's launcher.
+
+    Without the option, nvcc makes other bytes each time.
+    """
     links = folder_with_torch()
     project = make_real_project(tmp_path / "project", UV_FIND_LINKS=links)
     write(project, ".cu", KERNEL, setuptools=SETUP_CUDA, cmake=CMAKE_CUDA)
     dependencies = '["torch==2.13.0", "setuptools", "ninja"]'
     env = (
         f'{{ CUDA_HOME = "{CUDA}", CUDACXX = "{CUDA}/bin/nvcc", CUDAARCHS = "90-real",'
-        ' TORCH_CUDA_ARCH_LIST = "9.0" }'
+        ' TORCH_CUDA_ARCH_LIST = "9.0", NVCC_APPEND_FLAGS = "--objdir-as-tempdir" }'
     )
     project.write(TABLE.format(imports="[]", dependencies=dependencies, env=env))
     check(project, machines)

@@ -22,6 +22,7 @@ from nox_buildstages.errors import (
     DivergingStageError,
     EditedLockError,
     HashMismatchError,
+    HitRateError,
     InvalidLockError,
     LocalVersionError,
     LockError,
@@ -324,6 +325,10 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
     (
         WheelError(subject="a-1-py3-none-any.whl", problem="no RECORD"),
         "error: a-1-py3-none-any.whl: no RECORD",
+    ),
+    (
+        HitRateError(subject="x 1.0 (stage a)", problem="ccache found 1 of 2"),
+        "error: x 1.0 (stage a): ccache found 1 of 2",
     ),
     (
         UncheckedError(
