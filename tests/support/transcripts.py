@@ -63,6 +63,7 @@ VARYING = (
     (rf"(?<=[ (])(?:about |~)?{TIME}(?: {TIME})*", "#"),
     (r"^\d{4}(?:-\d\d){2} [\d:,]{12} \d+ ", "# "),  # of the debug log
     (r"\b\d{4}(?:-\d\d){2} \d\d:\d\d\b", "#"),
+    (r'("(?:seconds|cores|memory(?:-per-job)?)": )[\d.]+', r"\1#"),
     (r"\bprocess \d+", "process #"),
     (r"\d+ of \d+ lines", "# lines"),
     (r"\b\d+/(\d+ (?:files|steps))\b", r"#/\1"),
