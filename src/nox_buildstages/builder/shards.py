@@ -56,9 +56,8 @@ class CompiledShare(Value):
 def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
     """Compile the files of a shard into the compiler cache, and remove the rest.
 
-    The wheel has the path, the lock and the folder of the real build, because compilers
-    write paths into object files. No build resumes in the folder, and its wheel goes
-    nowhere.
+    It runs in the folder and under the lock of the real build, because compilers write
+    paths into object files. No build resumes in that folder, and no wheel is kept.
 
     Raises:
         BuildError: A file of the shard can't be compiled, or the build failed before
