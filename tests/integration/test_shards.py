@@ -12,6 +12,7 @@ import pytest
 from nox_buildstages.builder.compilers.cache import count_ccache
 from nox_buildstages.builder.scripts import shard as program
 from nox_buildstages.errors import HitRateError
+from nox_buildstages.store.build_dir import BuildDirectory
 from support.pair import declare_solo, entry, stored
 from support.sessions import run_session
 from support.sharded import Machines
@@ -233,6 +234,23 @@ def test_no_stand_in_gets_into_a_compiler_cache(tmp_path: Path) -> None:
     cache.write_text('#!/bin/sh\n"$@"\n')
     cache.chmod(0o755)
     assert subprocess.check_output([cache, *python]) == b"True\n"
+
+
+def test_no_build_resumes_in_the_tree_of_a_killed_shard(tmp_path: Path) -> None:
+    """It has stand-ins; the next build begins with the source."""
+
+    def unpack(folder: Path) -> Path:
+        folder.mkdir()
+        return folder
+
+    build_dir = BuildDirectory(tmp_path / "key")
+    environment = tmp_path / "environment"
+    tree = build_dir.begin(environment, unpack)
+    assert build_dir.partial_build(environment) is not None
+    build_dir.forget_state()
+    tree.joinpath("a.o").write_bytes(program.MARK)
+    assert build_dir.partial_build(environment) is None
+    assert not build_dir.begin(environment, unpack).joinpath("a.o").exists()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import yaml
 
 from support.pair import Pair, built, publish
 from support.project import make_project
+from support.sharded import Machines
 from support.workflow import ROOT
 
 if TYPE_CHECKING:
@@ -160,6 +161,33 @@ def test_shards_are_jobs_before_the_one_of_their_stage(project: Project) -> None
         assert shard["artifacts"] == {"paths": [".compiled/"], "when": "always"}
         assert shard["allow_failure"]
     assert not [it for it in jobs if it.startswith("build-stage-first ")]
+
+
+@pytest.mark.slow
+def test_the_job_of_a_stage_finds_what_its_shards_compiled(
+    project: Project, tmp_path: Path
+) -> None:
+    """Each job has the compiler caches of those that it needs, and no others."""
+    machines = Machines(folder=tmp_path / "machines")
+    machines.folder.mkdir()
+    machines.write(project, shards=2)
+    project.prepare("build-stages-lock")
+    jobs = pipeline(project)
+    stage = "build-stage-only"
+    said = {}
+    for name in (*jobs[stage]["needs"], stage):
+        shutil.rmtree(project.store, ignore_errors=True)
+        own = name.replace("/", "-of-")
+        machines.merge(
+            *(it.replace("/", "-of-") for it in jobs[name]["needs"]), into=own
+        )
+        (line,) = jobs[name]["script"]
+        variables = machines.variables(own)
+        path = f"{variables['PATH']}:{project.env['PATH']}"
+        words = shlex.split(line)[1:]
+        said[name] = project.nox(*words, env={**variables, "PATH": path}).output
+    assert "compiled shard 2/2 of kernels" in said[f"{stage} 2/2"]
+    assert "ccache: 6 of 6 compilations cached" in said[stage]
 
 
 @pytest.mark.parametrize(
