@@ -105,6 +105,7 @@ def test_compilations_that_ccache_cannot_keep_count_as_not_found(
     assert (nothing.rate, nothing.remark) == (1.0, "")
 
 
+@pytest.mark.slow
 def test_a_file_of_the_shard_that_cannot_be_compiled_is_an_error(
     project: Project, machines: Machines
 ) -> None:
