@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class CompiledShare(Value):
-    """The files that a shard compiled and left out."""
+    """The compiled files of a shard, and the files left out."""
 
     compiled: int = 0  # files
     others: int = 0  # files of other shards
@@ -56,8 +56,8 @@ class CompiledShare(Value):
 def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
     """Compile the files of a shard into the compiler cache, and remove the rest.
 
-    It runs in the folder and under the lock of the real build, because compilers write
-    paths into object files. No build resumes in that folder, and no wheel is kept.
+    The build has the folder and the lock of the real build, because compilers write
+    paths into object files. No build resumes in the folder, and no wheel is kept.
 
     Raises:
         BuildError: A file of the shard can't be compiled, or the build failed before
@@ -127,7 +127,7 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
 def _run_build(
     job: Job, jobs: BuildJobs, build_dir: BuildDirectory, tree: Path, shard: Shard
 ) -> CompiledShare:
-    """Run the build of a shard, and return what it compiled.
+    """Run the build of a shard, and return the result.
 
     Raises:
         BuildError: A file of the shard can't be compiled, or the build failed before
@@ -203,7 +203,7 @@ def _install_program(
 
 
 def _read_notes(notes: Path) -> dict[str, set[str]]:
-    """Return the files that the program noted, by the result."""
+    """Return the noted files by the result."""
     found: dict[str, set[str]] = defaultdict(set)
     with open_text(notes) as lines:
         for line in lines:

@@ -56,8 +56,8 @@ _TOLERANCE = 10.0
 def report_session(cells: Cells, run: Run) -> None:
     """Write the report at the end of a session that did something.
 
-    That takes time for many cells, so a session leaves it to the next, or to the end of
-    the run, if another session has just written it.
+    A report of many cells takes time. So the next session, or the end of the run,
+    writes the report if another session has just done so.
     """
     page = cells.first.project.wheelhouse / REPORT
     pause = _PAUSE_PER_CELL * len(cells.cells)

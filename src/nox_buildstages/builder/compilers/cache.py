@@ -83,7 +83,7 @@ _NOT_KEPT = {
 
 
 class CacheUse(Value):
-    """The compilations that went through a compiler cache; by default none."""
+    """The compilations by way of a compiler cache; by default none."""
 
     name: str = ""
     hits: int = 0
@@ -96,7 +96,7 @@ class CacheUse(Value):
 
     @property
     def rate(self) -> float:
-        """The part of the compilations that the cache found; 1 if there were none."""
+        """The found part of the compilations; 1 without compilations."""
         total = self.hits + self.misses + len(self.not_kept)
         return self.hits / total if total else 1.0
 
@@ -303,7 +303,7 @@ def _start_ccache(tools: Tools, program: Path, stage: str) -> Iterator[_Running]
 
 
 def count_ccache(log: Path) -> CacheUse:
-    """Return the use of ccache that its log shows."""
+    """Return the use of ccache by a log of ccache."""
     hits, missed, not_kept = 0, [], []
     source = ""
     lines = read_text(log, errors="replace").splitlines() if log.is_file() else []
@@ -428,7 +428,7 @@ def _run_cache(tools: Tools, stage: str, name: str, command: Command) -> str:
 
 
 def count_sccache(output: str, *, distributes: bool = False) -> CacheUse:
-    """Return the use of sccache that its statistics show."""
+    """Return the use of sccache by statistics of sccache."""
 
     def read(answer: reader.Table) -> CacheUse:
         stats = answer.get("stats", reader.Table)

@@ -90,7 +90,7 @@ class Call:
 
     @property
     def object_file(self) -> str:
-        """The only object file that it compiles; empty if it does anything else."""
+        """The only object file to compile; empty for any other call."""
         if not self.compiles or self.is_other or len(self.sources) != 1:
             return ""
         stem = os.path.splitext(os.path.basename(self.sources[0]))[0]
@@ -99,12 +99,12 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """The kind of file that it links."""
+        """The kind of the linked file."""
         kinds = [it for option, it in _KINDS.items() if option in self.options]
         return kinds[0] if kinds else "program"
 
     def links_stand_in(self) -> bool:
-        """Whether it links, and a linked file is a stand-in or contains one."""
+        """Whether a linked file is, or contains, a stand-in."""
         if self.compiles or self.is_other or self.sources:
             return False
         files = [it for it in self.files if it.endswith(_LINKED) or ".so." in it]
@@ -115,7 +115,7 @@ class Call:
 
 
 def _expand(arguments: list[str]) -> list[str]:
-    """Return arguments with those that files contain."""
+    """Return arguments with the arguments in files."""
     found: list[str] = []
     words = iter(arguments)
     for word in words:
@@ -134,7 +134,7 @@ def _expand(arguments: list[str]) -> list[str]:
 
 
 def is_stand_in(path: str) -> bool:
-    """Whether a file is a stand-in, or contains one."""
+    """Whether a file is, or contains, a stand-in."""
     try:
         with (
             open(path, "rb") as file,
@@ -148,8 +148,8 @@ def is_stand_in(path: str) -> bool:
 def choose_shard(path: str, sources: list[str], count: int) -> int:
     """Return the shard of a source, from 0.
 
-    Sources that come with the package are divided in their order, so that each shard
-    gets as many of a folder. Others, which the build generates, are divided by name.
+    Sources of the package are divided in order, and each shard gets as many of a
+    folder. Others, which the build generates, are divided by name.
     """
     for name in (path, f"{os.path.splitext(path)[0]}.pyx"):
         if name in sources:

@@ -238,7 +238,7 @@ def _find_features(project: Project, cell: Cell) -> Variant | None:
 
 
 def _name_values(project: Project, cell: Cell) -> str:
-    """Return the names of a cell's values that have a variant."""
+    """Return the names of a cell's values with a variant."""
     return "_".join(
         value.lower()
         for axis, value in cell.choices

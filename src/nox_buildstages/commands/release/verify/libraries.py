@@ -48,7 +48,7 @@ def find_ceiling(
     policies: Sequence[Mapping[str, Any]],
     declared: tuple[int, ...] = (),
 ) -> Ceiling:
-    """Return what a wheel with some tags may need: what the oldest machine has.
+    """Return the needs allowed by the tags of a wheel: the oldest machine's libraries.
 
     ``glibc`` is the version here, for wheels that aren't tagged for other machines,
     unless an older one is declared. ``policies`` are auditwheel's.
