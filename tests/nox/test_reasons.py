@@ -47,7 +47,7 @@ SHAPE: dict[str, Any] = {
             "memory-per-job": NUMBER_OR_NULL,
             "memory": NUMBER_OR_NULL,
             "timeout": NUMBER_OR_NULL,
-            "shards": {"type": "integer", "minimum": 1},
+            "shards": int,
             "seconds": NUMBER_OR_NULL,
             "outputs": [
                 {

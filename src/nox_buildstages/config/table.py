@@ -306,7 +306,7 @@ STAGE: Mapping[str, Key] = {
         values.compiler_cache,
         type='`"auto"`, `"ccache"`, `"sccache"` or `false`',
         default_text="the project's `compiler-cache`",
-        example="compiler-cache = false",
+        example='compiler-cache = "ccache"',
         text="Which [compiler cache](../how-to/compiler-caches.md) this stage uses.",
     ),
     "shards": Key(
