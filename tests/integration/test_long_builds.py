@@ -89,6 +89,7 @@ def test_a_build_that_would_fail_does_not_begin(
 ) -> None:
     """A pointer of git-lfs is found before the compile; the checks can be left out."""
     (kernels.tree / "weights.bin").write_text(LFS)
+    kernels.declare()
     error = kernels.refused()
     assert error.summary == (
         "kernels (stage only): weights.bin is in git-lfs, and the source has only a"
