@@ -18,7 +18,6 @@ from nox_buildstages.run.events import (
     PLANNED,
     STOPPED,
 )
-from nox_buildstages.run.log_progress import count_steps, measure_progress
 from nox_buildstages.system.files import open_text
 from nox_buildstages.text import format_time
 
@@ -121,6 +120,8 @@ def _resume_rebuild(command: Sequence[str], rest: Collection[str]) -> list[str]:
 
 def _count_files(log: str) -> str:
     """Return what a build has compiled, by its log; empty if that isn't known."""
+    from nox_buildstages.run.log_progress import count_steps, measure_progress  # noqa: PLC0415 - for few
+
     with suppress(OSError), open_text(Path(log)) as lines:
         progress = measure_progress(count_steps(lines), None)
         if str(progress):

@@ -54,7 +54,7 @@ _CONFIGURATION = frozenset(
 )
 """The variables by which git finds the user's configuration."""
 
-_CONNECTION = re.compile(
+_CONNECTION = (
     "GIT_(SSH|SSL|HTTP|PROXY|ASKPASS|CONFIG_(COUNT|KEY|VALUE)).*|SSH_.*|DISPLAY"
     "|WAYLAND_DISPLAY|XDG_RUNTIME_DIR|DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|GPG_.*"
     "|(HTTP|HTTPS|ALL|FTP|NO)_PROXY|(http|https|all|ftp|no)_proxy"
@@ -63,7 +63,7 @@ _CONNECTION = re.compile(
 )
 """The variables that git, ssh and the usual credential helpers need for a fetch."""
 
-_LFS_POINTER = re.compile(
+_LFS_POINTER = (
     rb"version https://git-lfs\.github\.com/spec/v1\n(ext-.*\n)*"
     rb"oid sha256:[0-9a-f]{64}\nsize [0-9]+\n"
 )
@@ -282,7 +282,7 @@ class Repository(Value):
         for name in filter(None, listed.split("\0")):
             path = tree / name
             is_small = path.is_file() and path.stat().st_size < _LFS_SIZE
-            if is_small and _LFS_POINTER.fullmatch(read_file(path)):
+            if is_small and re.fullmatch(_LFS_POINTER, read_file(path)):
                 found.append(name)
         return found
 
@@ -317,7 +317,7 @@ def user_variables(
     found = {
         name: value
         for name, value in outer.items()
-        if name in _CONFIGURATION or (connects and _CONNECTION.fullmatch(name))
+        if name in _CONFIGURATION or (connects and re.fullmatch(_CONNECTION, name))
     }
     return {"PATH": outer.get("PATH", os.defpath), **found, **_NO_PROMPTS}
 
