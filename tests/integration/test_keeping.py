@@ -25,6 +25,7 @@ from nox_buildstages.system.orphans import end_orphans, find_orphans
 from nox_buildstages.system.process import Command, Completed, run
 from nox_buildstages.value import replace
 from support.namespaces import needs_namespaces
+from support.project import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,14 +73,6 @@ def until(what: str, condition: object) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, f"{what} took too long"
         time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def is_locked(lock: Path) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from nox_buildstages.value import replace
 from support.pair import KERNELS, built, declare_solo, kernels_tree, stored
+from support.project import is_alive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,14 +29,6 @@ def wait_for_pid(pidfile: Path) -> int:
         assert time.monotonic() < deadline, "the backend never slept"
         time.sleep(0.02)
     return int(pidfile.read_text("utf-8"))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def wait_for_end(pid: int) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from support.index import Index
     from support.prepared import EarlierRuns
@@ -251,6 +251,15 @@ def path_without_jobserver(folder: Path) -> str:
     make.write_text("#!/bin/sh\necho GNU Make 4.3\n", "utf-8")
     make.chmod(0o755)
     return os.pathsep.join((str(make.parent), os.environ["PATH"]))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may still have a number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
