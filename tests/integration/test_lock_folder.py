@@ -44,7 +44,7 @@ from nox_buildstages.model import (
 )
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.run import Run
-from nox_buildstages.system.files import remove_tree, write_text
+from nox_buildstages.system.files import file_stamp, remove_tree, write_text
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import replace
 from support.packages import make_tree
@@ -288,9 +288,9 @@ def test_what_is_not_current_is_written_anew(
 def test_only_what_changed_is_written(project: Project) -> None:
     """A file that is right is not touched, so that nothing sees a change."""
     folder.write_locks(project, locks(project))
-    before = {path: path.stat() for path in project.lock_dir.iterdir()}
+    before = {path: file_stamp(path) for path in project.lock_dir.iterdir()}
     assert folder.write_locks(project, locks(project)) == ()
-    assert {path: path.stat() for path in project.lock_dir.iterdir()} == before
+    assert {path: file_stamp(path) for path in project.lock_dir.iterdir()} == before
 
 
 def test_the_lock_of_a_stage_that_is_gone_is_removed(
