@@ -39,14 +39,8 @@ def next_attempt(
     """
     name, report = job.output.name, job.context.tools.run.report
     if is_out_of_memory(error):
-        declared = job.variables
-        if attempt.most is not None or jobs == 1 or "MAX_JOBS" in declared:
-            return None
-        report(
-            f"{name} ran out of memory with {count_jobs(jobs)};"
-            f" retrying with {count_jobs(jobs // 2)}"
-        )
-        return replace(attempt, most=jobs // 2)
+        most = None if attempt.most is not None else halve_jobs(job, jobs)
+        return None if most is None else replace(attempt, most=most)
     keeps_tree = (
         isinstance(error, BuildTimeoutError)
         or (isinstance(error, BackendError) and error.full_disk)
@@ -67,6 +61,17 @@ def next_attempt(
         " starting again without it"
     )
     return Attempt(is_resumed=False)
+
+
+def halve_jobs(job: Job, jobs: int) -> int | None:
+    """Report and return the jobs of a retry because memory ran out; None for none."""
+    if jobs == 1 or "MAX_JOBS" in job.variables:
+        return None
+    job.context.tools.run.report(
+        f"{job.output.name} ran out of memory with {count_jobs(jobs)};"
+        f" retrying with {count_jobs(jobs // 2)}"
+    )
+    return jobs // 2
 
 
 def is_out_of_memory(error: BuildError) -> bool:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING
 
 from nox_buildstages.builder.attempts import (
     Attempt,
+    halve_jobs,
     is_out_of_memory,
     mark_out_of_memory,
 )
 from nox_buildstages.builder.compilers.cache import CacheUse
-from nox_buildstages.builder.compilers.wrappers import SHARD
-from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.builder.output import (
     begin_log,
     begin_tree,
@@ -94,13 +93,10 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
             except BuildError as error:
                 failure = mark_out_of_memory(error, job, jobs=jobs.count, kills=kills)
                 job.build_dir.clear()
-                if not is_out_of_memory(failure) or most or jobs.count == 1:
+                is_first = is_out_of_memory(failure) and most is None
+                most = halve_jobs(job, jobs.count) if is_first else None
+                if most is None:
                     raise failure from error.__cause__
-                most = jobs.count // 2
-                tools.run.report(
-                    f"{name} ran out of memory with {count_jobs(jobs.count)}; retrying"
-                    f" with {count_jobs(most)}"
-                )
     tools.run.report(
         f"compiled shard {shard} of {name} in {seconds:.1f} s:"
         f" {count(share.compiled, 'file')}, and {share.others} of other shards left out"
@@ -141,7 +137,7 @@ def _run_build(
         with job.log.open("a", encoding="utf-8") as log:
             log.write(f"shard: {shard}, of {count(len(sources), 'source')}\n\n")
         chosen = _install_program(backend, build_dir, shard, sources)
-        variables = {**backend.env, SHARD: str(chosen)}
+        variables = {**backend.env, program.SHARD: str(chosen)}
         with job.context.tools.run.step(
             *("compile", job.place), jobs=jobs.count, log=str(job.log)
         ):

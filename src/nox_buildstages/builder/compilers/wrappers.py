@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from nox_buildstages.builder.scripts.shard import INSIDE, SHARD
 from nox_buildstages.system.files import clear_place
 from nox_buildstages.system.process import helper_variables
 
@@ -28,17 +29,11 @@ COMPILER = re.compile(
 CACHES = ("ccache", "sccache")
 """The supported caches; if both are on PATH, the first is used."""
 
-_INSIDE = "NOX_BUILDSTAGES_COMPILING"
-"""Set for programs that a cache runs, so that their compilers aren't wrapped again."""
-
-SHARD = "NOX_BUILDSTAGES_SHARD"
-"""Set in a shard: the path of the program that decides what is compiled there."""
-
 SHARD_LINE = f"""\
-if [ -n "${SHARD}" ] && [ -z "${_INSIDE}" ]; then exec "${SHARD}" "$0" "$@"; fi
+if [ -n "${SHARD}" ] && [ -z "${INSIDE}" ]; then exec "${SHARD}" "$0" "$@"; fi
 """
-"""The line for it in a wrapper. Every build has it, because caches look at the size of
-a compiler; inside of a cache it has no effect, because a cache would keep stand-ins."""
+"""The line of a wrapper for shards. Every build has it, because caches look at the size
+of a compiler; inside of a cache it has no effect, as a cache would keep stand-ins."""
 
 WRAPPERS = "NOX_BUILDSTAGES_WRAPPERS"
 """The folder of the wrappers that note which compilers a build starts."""
@@ -51,8 +46,8 @@ _MAP = "".join(f' ${{{{{it}:+"-ffile-prefix-map=${it}"}}}}' for it in MAP_VARIAB
 _SCRIPT = f"""\
 #!/bin/sh
 # {{identity}}
-if [ -n "${_INSIDE}" ]; then exec {{compiler}} "$@"; fi
-export {_INSIDE}=1
+if [ -n "${INSIDE}" ]; then exec {{compiler}} "$@"; fi
+export {INSIDE}=1
 exec {{launcher}} {{compiler}} "$@"
 """
 _MAPPING_SCRIPT = f"""\
@@ -64,7 +59,7 @@ _LAUNCHER = f"""\
 #!/bin/sh
 {SHARD_LINE}own=${{{{0%/*}}}}
 case $(command -v "$1") in "$own"/* | "${{{{{WRAPPERS}:-$own}}}}"/*) exec "$@" ;; esac
-export {_INSIDE}=1
+export {INSIDE}=1
 exec {{launcher}} "$@"
 """
 """A program with the cache's name. It runs the wrapper of a compiler directly, because

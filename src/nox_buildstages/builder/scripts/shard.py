@@ -20,13 +20,15 @@ import sys
 import zlib
 
 SHARD = "NOX_BUILDSTAGES_SHARD"
+"""Set in a shard: the path of a program that runs this one."""
+
+INSIDE = "NOX_BUILDSTAGES_COMPILING"
+"""Set for programs that a cache runs, so that their compilers aren't wrapped again."""
+
 MARK = b"nox-buildstages: a stand-in, because this is a shard"
 
 SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".c++", ".C", ".cu", ".pyx")
 """Of the sources that are divided; Cython makes a file for each ``.pyx``."""
-
-_NO_CACHE = {"NOX_BUILDSTAGES_COMPILING": "1"}
-"""With it, wrappers of compilers use no compiler cache."""
 
 _CACHES = (b"ccache", b"sccache")
 _OBJECTS = (".o", ".obj")
@@ -183,7 +185,7 @@ def make_stand_in(kind: str, folder: str, target: str) -> None:
         for compiler in ("cc", "gcc", "clang"):
             words = [compiler, "-x", "c", *options, source, "-o", own]
             try:
-                if run(words, **_NO_CACHE) == 0:
+                if run(words, **{INSIDE: "1"}) == 0:
                     break
             except FileNotFoundError:
                 continue
