@@ -203,10 +203,10 @@ def _check_words(
 
     if any(it.partition("=")[0] == "--shard" for it in invocation.words):
         problem = "--shard compiles one stage that is named with -s"
-        if invocation.is_parallel:
-            raise SystemExit(_draw(UsageError(problem=problem, hint="leave out -j")))
-        if invocation.keywords:
-            raise SystemExit(_draw(UsageError(problem=problem, hint="leave out -k")))
+        flags = {"-j": invocation.is_parallel, "-k": invocation.keywords}
+        for flag in (it for it in flags if flags[it]):
+            error = UsageError(problem=problem, hint=f"leave out {flag}")
+            raise SystemExit(_draw(error))
     helps = []
     for session in called.values():
         name = session.name.partition("(")[0]

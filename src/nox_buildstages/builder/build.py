@@ -78,11 +78,10 @@ class Build(Record):
         if self.stage.code and not self.has_begun:
             self.context.tools.run.forget(SESSION)  # the function may change sources
         self.has_begun = True
-        order = replace(self.order, only=names)
-        if self.order.shard is not None:  # there is no wheel to return
-            order = self.order
+        is_shard = self.order.shard is not None
+        order = self.order if is_shard else replace(self.order, only=names)
         results = provide_stage(self.context, self.stage, self.environment, order)
-        if self.order.shard is not None:
+        if is_shard:  # there is no wheel to return
             raise ShardEnd
         return tuple(
             BuiltWheel(

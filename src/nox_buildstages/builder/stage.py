@@ -239,7 +239,6 @@ class StageBuilds(Record):
     def build_outputs(self, slot: JobSlot) -> None:
         """Build one output after another in a slot, until none is left."""
         from nox_buildstages.builder.output import build_output  # noqa: PLC0415 - to build
-        from nox_buildstages.builder.shards import compile_share  # noqa: PLC0415
 
         try:
             while (job := self._take_next()) is not None:
@@ -249,6 +248,8 @@ class StageBuilds(Record):
                     if self.shard is None:
                         build_output(job, slot)
                     else:
+                        from nox_buildstages.builder.shards import compile_share  # noqa: PLC0415 - for few
+
                         compile_share(job, slot, self.shard)
                 except BuildError as error:
                     self.running.remove(name)

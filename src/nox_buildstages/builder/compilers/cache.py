@@ -95,10 +95,14 @@ class CacheUse(Value):
     """The sources whose object files the cache can't keep, each with the reason."""
 
     @property
+    def total(self) -> int:
+        """The number of compilations, with those that the cache can't keep."""
+        return self.hits + self.misses + len(self.not_kept)
+
+    @property
     def rate(self) -> float:
         """The found part of the compilations; 1 without compilations."""
-        total = self.hits + self.misses + len(self.not_kept)
-        return self.hits / total if total else 1.0
+        return self.hits / self.total if self.total else 1.0
 
     def __str__(self) -> str:
         """Return the cache hits in words; empty without compilations."""
@@ -121,10 +125,9 @@ class CacheUse(Value):
         """
         if self.rate >= rate:
             return
-        total = self.hits + self.misses + len(self.not_kept)
         raise HitRateError(
             subject=title,
-            problem=f"{self.name} found {self.hits} of {total} compilations, and"
+            problem=f"{self.name} found {self.hits} of {self.total} compilations, and"
             f" --require-hit-rate is {rate:g}",
             details=[
                 *(f"not found: {it}" for it in self.missed),

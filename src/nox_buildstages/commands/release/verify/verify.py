@@ -98,6 +98,10 @@ def verify_wheels(
     require_ok(wheels)
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, filter(None, version.split("."))))
+
+
 class Verifier(Record):
     """Checks wheels against a runtime, and other torches."""
 
@@ -145,7 +149,7 @@ class Verifier(Record):
             runtime=runtime,
             torches={it: find(it) for it in torches},
             policies=reader.parse_json(policies.read_bytes(), shape),
-            glibc=tuple(map(int, filter(None, glibc.split(".")))),
+            glibc=_numbers(glibc),
         )
 
     def verify(self, result: OutputResult, path: Path) -> Iterator[Verdict]:
@@ -185,8 +189,7 @@ class Verifier(Record):
         )
         yield from check_gpu_code(binaries, claim)
         here = next(libc_versions(context.interpreter.tags), "").rpartition(" ")[2]
-        glibc = tuple(map(int, filter(None, here.split("."))))
-        ceiling = find_ceiling(wheel.tags, glibc, self.policies, self.glibc)
+        ceiling = find_ceiling(wheel.tags, _numbers(here), self.policies, self.glibc)
         own = {PurePosixPath(it.name).name for it in binaries}
         yield check_libraries(
             binaries,
