@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,12 @@ import pytest
 import tomli_w
 
 from nox_buildstages.reader import parse_toml
-from support.real import TORCH, folder_with_torch, make_real_project
+from support.real import (
+    TORCH,
+    folder_with_torch,
+    make_real_project,
+    needs_python_of_torch,
+)
 
 if TYPE_CHECKING:
     from support.project import Project
@@ -29,9 +33,7 @@ REQUIRES = {
 
 pytestmark = [
     pytest.mark.network,
-    pytest.mark.skipif(
-        sys.version_info[:2] != (3, 11), reason="its torch is one for Python 3.11"
-    ),
+    needs_python_of_torch,
 ]
 
 

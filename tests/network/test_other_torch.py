@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support.real import TORCH, folder_with_torch, make_real_project
+from support.real import (
+    TORCH,
+    folder_with_torch,
+    make_real_project,
+    needs_python_of_torch,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
     pytest.mark.network,
-    pytest.mark.skipif(
-        sys.version_info[:2] != (3, 11), reason="its torch is one for Python 3.11"
-    ),
+    needs_python_of_torch,
 ]
 
 TABLE = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import pytest
 
 from support.namespaces import needs_namespaces
 from support.pair import entry
-from support.real import folder_with_torch, make_real_project
+from support.real import folder_with_torch, make_real_project, needs_python_of_torch
 from support.sharded import Machines
 
 if TYPE_CHECKING:
@@ -159,9 +158,7 @@ def test_setuptools_and_cmake_compile_in_shards(
 
 
 @pytest.mark.skipif(not CUDA.is_dir(), reason="no CUDA is installed here")
-@pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11), reason="its torch is one for Python 3.11"
-)
+@needs_python_of_torch
 def test_torch_and_cmake_compile_cuda_in_shards(
     tmp_path: Path, machines: Machines
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,19 @@ from textwrap import dedent
 import pytest
 
 from support.namespaces import can_forbid
-from support.real import TORCH, folder_with_torch, make_real_project, uv
+from support.real import (
+    TORCH,
+    folder_with_torch,
+    make_real_project,
+    needs_python_of_torch,
+    uv,
+)
 
 SYSTEM = Path("/usr/local/cuda")
 
 pytestmark = [
     pytest.mark.network,
-    pytest.mark.skipif(
-        sys.version_info[:2] != (3, 11), reason="its torch is one for Python 3.11"
-    ),
+    needs_python_of_torch,
 ]
 
 TABLE = """

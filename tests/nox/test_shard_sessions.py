@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 SHARD = ("--", "--shard", "1/2")
 
 
+def machine(project: Project, folder: Path) -> dict[str, str]:
+    """Return the variables of a machine with a compiler cache of its own."""
+    machines = folder / "machines"
+    machines.mkdir()
+    env = Machines(folder=machines).variables("one")
+    return {**env, "PATH": f"{env['PATH']}:{project.env['PATH']}"}
+
+
 @pytest.mark.parametrize("option", [("-j", "2", "-s"), ("-k",)])
 def test_a_shard_is_of_one_stage_that_is_named(
     project: Project, option: tuple[str, ...]
@@ -37,10 +45,7 @@ def test_stages_before_it_are_built_whole(
     """Their wheels are installed where the shard compiles."""
     publish(index)
     Pair().write(project)
-    folder = tmp_path / "machines"
-    folder.mkdir()
-    env = Machines(folder=folder).variables("one")
-    env["PATH"] = f"{env['PATH']}:{project.env['PATH']}"
+    env = machine(project, tmp_path)
     said = project.nox("-s", "build-stage-second", *SHARD, env=env).output
     assert "built kernels-1.0-py3-none-any.whl" in said
     assert "compiled shard 1/2 of models" in said
@@ -71,10 +76,7 @@ def test_the_function_of_a_stage_ends_where_a_shard_would_need_its_wheel(
     make_tree(project.folder / "early", "early", "1.0")
     project.noxfile.write_text(NOXFILE)
     declare(project, {"final": {"requirements": ["early"]}})
-    folder = tmp_path / "machines"
-    folder.mkdir()
-    env = Machines(folder=folder).variables("one")
-    env["PATH"] = f"{env['PATH']}:{project.env['PATH']}"
+    env = machine(project, tmp_path)
     said = project.nox("-s", "build-stage-generate", *SHARD, env=env).output
     assert "before\n" in said
     assert "after" not in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 TORCH = "2.13.0+cpu"
 """The only torch that a test may take: others are gigabytes."""
+
+
+needs_python_of_torch = pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11), reason="its torch is one for Python 3.11"
+)
 
 
 def make_real_project(folder: Path, **env: str) -> Project:
