@@ -189,3 +189,10 @@ def test_the_kernel_kills_a_compiler_for_memory(project: Project, group: Path) -
     assert built(done) == ["kernels"]
     assert "building kernels 1.0 with 1 job: " in done.output
     assert "ran out of memory" not in done.output
+    small = {"jobs": 2, "memory-per-job": "1MB"}
+    declare_solo(project, outputs=["kernels @ ./kernels"], **small)
+    done = limited.nox("-s", "build-stage-only", "--", "--rebuild")
+    assert (
+        "building kernels 1.0 with 2 jobs: memory-per-job is 1.0 MB, although a"
+        in done.output
+    )

@@ -74,6 +74,26 @@ def test_memory_of_a_job(
     assert need.reason or not need.size
 
 
+@pytest.mark.parametrize(
+    ("declared", "earlier", "exceeded"),
+    [
+        (8 * GB, [build(4 * GB)], ""),
+        (4 * GB, [build(4 * GB)], ""),
+        (GB, [build(4 * GB)], "a process took 4.0 GB in the last build"),
+        (GB, [build(MB, **KILLED)], "the last build was killed for memory at 4 jobs"),
+        (8 * GB, [build(MB, **KILLED)], ""),
+        (GB, [build(MB), build(4 * GB)], ""),
+        (0, [build(4 * GB, **KILLED)], ""),
+    ],
+)
+def test_builds_that_needed_more_than_the_table_says(
+    declared: int, earlier: list[BuildMemory], exceeded: str
+) -> None:
+    """The table still decides, and is told; 0 ignores memory."""
+    need = choose_need(stage(memory=declared), earlier)
+    assert (need.size, need.exceeded) == (declared, exceeded)
+
+
 def test_reasons_of_limits() -> None:
     """The reason follows "with 2 jobs: "."""
     (measured, killed) = (

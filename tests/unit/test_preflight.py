@@ -47,11 +47,14 @@ def found(check: str, **facts: Any) -> Finding | None:  # noqa: ANN401 - of any 
     return next((it for it in everything if it.check == check), None)
 
 
-def memory(limit: float, free: float, *, is_known: bool = True) -> Memory:
+def memory(
+    limit: float, free: float, *, is_known: bool = True, exceeded: str = ""
+) -> Memory:
     return Memory(
         per_job=4 * GB,
         is_known=is_known,
         reason="it says so",
+        exceeded=exceeded,
         limit=int(limit * GB),
         free=int(free * GB),
         cores=4,
@@ -275,6 +278,12 @@ def tree(**changes: Any) -> SourceTree:  # noqa: ANN401 - of any kind
             {"memory": memory(3, 3, is_known=False)},
             "warning",
             "a job needs 4.0 GB of memory, and builds here have 3.0 GB",
+        ),
+        (
+            "memory",
+            {"memory": memory(64, 32, exceeded="a process took 9.0 GB")},
+            "warning",
+            "memory-per-job is 4.0 GB, although a process took 9.0 GB",
         ),
         (
             "disk space",

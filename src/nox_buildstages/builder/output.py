@@ -264,12 +264,14 @@ def request_jobs(
 
 
 def describe_limit(job: Job, jobs: BuildJobs, request: JobRequest) -> str:
-    """Return why a build gets fewer jobs; empty unless free memory is the reason."""
-    pool = job.context.tools.job_pool
+    """Return why memory limits the jobs of a build, or why it should; else nothing."""
+    pool, need = job.context.tools.job_pool, job.memory_need
+    if need.exceeded and jobs.count > 1:
+        return f": {need.reason}, although {need.exceeded}"
     if not pool.count_alone(request) <= jobs.count < pool.count_wanted(request):
         return ""
     is_fixed = str(jobs) == count_jobs(jobs.count)
-    return f"{'' if is_fixed else f', {jobs.count} at first'}: {job.memory_need.reason}"
+    return f"{'' if is_fixed else f', {jobs.count} at first'}: {need.reason}"
 
 
 @contextmanager

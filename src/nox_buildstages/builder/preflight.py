@@ -130,6 +130,7 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
             need.size,
             is_known=need.origin == "table",
             reason=need.reason,
+            exceeded=need.exceeded,
             most=stage.jobs,
         ),
         disk=Disk(

@@ -87,12 +87,19 @@ class Memory(Value):
     per_job: int = 0  # 0 to ignore memory
     is_known: bool = False  # whether the table has the number, so that nobody guessed
     reason: str = ""  # how the number is known
+    exceeded: str = ""  # why the table's number is too small
     limit: int | None  # of the machine, the cgroup or ulimit
     free: int | None
     cores: int = 1  # for jobs, limited by the stage
 
     def for_job(
-        self, size: int, *, is_known: bool, reason: str, most: int | None
+        self,
+        size: int,
+        *,
+        is_known: bool,
+        reason: str,
+        exceeded: str,
+        most: int | None,
     ) -> Memory:
         """Return the same memory, for at most some jobs of a size."""
         return replace(
@@ -100,6 +107,7 @@ class Memory(Value):
             per_job=size,
             is_known=is_known,
             reason=reason,
+            exceeded=exceeded,
             cores=min(self.cores, most or self.cores),
         )
 

@@ -32,6 +32,7 @@ class MemoryNeed(Value):
     size: int  # bytes; 0 to ignore memory
     origin: Origin
     reason: str = ""  # in words
+    exceeded: str = ""  # why the table's number is too small, in words
 
 
 def choose_need(
@@ -44,21 +45,23 @@ def choose_need(
     output's recipe. Without a complete build, and with a number of jobs in the table,
     no guess limits the jobs.
     """
-    declared = stage.memory_per_job
-    if declared is not None:
-        reason = f"memory-per-job is {format_size(declared)}"
-        return MemoryNeed(size=declared, origin="table", reason=reason)
+    declared = stage.memory_per_job or 0
+    exceeded = ""
     needs: list[MemoryNeed] = []
     for it in earlier:
         measured = it.process + it.process // _MARGIN
         reason = f"a process took {format_size(it.process)} in the last build"
         needs.append(MemoryNeed(size=measured, origin="measured", reason=reason))
+        if it.process > declared > 0:
+            exceeded = exceeded or reason
         if it.kill is not None:
             # If as much is free again, half the jobs run.
             half = it.kill.free // max(1, it.kill.jobs // 2)
             jobs = count_jobs(it.kill.jobs)
             reason = f"the last build was killed for memory at {jobs}"
             needs.append(MemoryNeed(size=half, origin="killed", reason=reason))
+            if half > declared > 0:
+                exceeded = exceeded or reason
         if it.is_complete:
             reason = f"a compiler may need {format_size(LEAST)}"
             needs.append(MemoryNeed(size=LEAST, origin="measured", reason=reason))
@@ -70,5 +73,10 @@ def choose_need(
         elif stage.jobs is None:
             reason = f"a compiler may need {format_size(DEFAULT)}"
             needs.append(MemoryNeed(size=DEFAULT, origin="default", reason=reason))
+    if stage.memory_per_job is not None:
+        reason = f"memory-per-job is {format_size(declared)}"
+        return MemoryNeed(
+            size=declared, origin="table", reason=reason, exceeded=exceeded
+        )
     nothing = MemoryNeed(size=0, origin="default")
     return max(needs, key=lambda it: it.size, default=nothing)

@@ -108,6 +108,7 @@ def check_build(
             need.size,
             is_known=need.origin == "table",
             reason=need.reason,
+            exceeded=need.exceeded,
             most=stage.jobs,
         ),
         disk=Disk(

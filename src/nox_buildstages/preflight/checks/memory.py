@@ -28,6 +28,13 @@ def check(facts: Facts) -> Finding | None:
             hint="raise the limit of the container, the cgroup or ulimit, or use a"
             " larger machine; if a job needs less, set memory-per-job of the stage",
         )
+    if memory.exceeded:
+        return Finding(
+            check=NAME,
+            state="warning",
+            text=f"memory-per-job is {each}, although {memory.exceeded}",
+            hint="raise memory-per-job of the stage, or leave it out: it is measured",
+        )
     if memory.free is None:
         return None
     free = f"{format_size(memory.free)} of memory free"
@@ -39,8 +46,9 @@ def check(facts: Facts) -> Finding | None:
             text=f"{free}, and a job needs {each}: it may be killed",
             hint="end other programs, or wait for other builds",
         )
-    jobs = f"{fitting} job{'s' * (fitting > 1)} of {each}"
-    if fitting < memory.cores:
+    is_enough = fitting >= memory.cores
+    text = f"{free} for jobs of {each}"
+    if not is_enough:
+        jobs = f"{fitting} job{'s' * (fitting > 1)} of {each}"
         text = f"{free}: {jobs} at once, and not {memory.cores} ({memory.reason})"
-        return Finding(check=NAME, state="warning", text=text)
-    return Finding(check=NAME, state="ok", text=f"{free} for jobs of {each}")
+    return Finding(check=NAME, state="ok" if is_enough else "warning", text=text)
