@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ensurepip
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
+import virtualenv
+from packaging.version import Version
 
 from support import failing
 from support.packages import (
@@ -103,6 +108,21 @@ def vendored(project: Project, index: Index) -> None:
     """Release the stand-ins of the first example, with the wheels from the index."""
     toys(project, index)
     project.nox("-s", "build-stages-release", "--", "--vendor")
+
+
+def vendored_matrix(project: Project, index: Index) -> None:
+    """Release the cells of the example of a matrix, with the wheels from the index."""
+    matrix(project, index)
+    project.nox("-s", "build-stages-release", "--", "--vendor")
+
+
+def pips(project: Project, index: Index) -> None:
+    """Build on a machine whose pip is older than the one on the index."""
+    built(project, index)
+    if Version(ensurepip.version()) >= Version("26.1"):
+        pytest.skip("no pip here is too old")
+    for wheel in Path(virtualenv.__file__).parent.rglob("pip-*.whl"):
+        index.add(wheel)
 
 
 def edited(project: Project, index: Index) -> None:
@@ -647,7 +667,7 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
-        *(two_machines, released, variants),
+        *(two_machines, released, variants, vendored_matrix, pips),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
