@@ -15,6 +15,8 @@ in one folder and one shell, in their order:
   the words.
 - ``toml WORLD``: its tables are written to the pyproject.toml, in place of those that
   have the same header and name.
+- ``console uncompared: WHY`` and ``text uncompared: WHY``: the output can't come from a
+  test.
 
 A line ``…`` stands for any number of lines, and ``…`` in a line for any text. Times,
 sizes, versions, keys and the folders of paths may differ; empty lines don't count.

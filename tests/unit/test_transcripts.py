@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import pytest
+
 from support.terminal import Terminal
 from support.transcripts import (
     matches,
@@ -11,12 +16,30 @@ from support.transcripts import (
     with_tables,
 )
 
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 OUTPUT = """\
 nox > Running session build-stages
 nox > built kern-1.0-cp311-cp311-linux_x86_64.whl in 2.0 s
 nox > kern    1.0      only   built  2.0      12.4 kB
 nox > Session build-stages was successful in 4 seconds.
 """
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda it: str(it.relative_to(ROOT)))
+def test_each_output_is_compared_or_says_why_not(page: Path) -> None:
+    """Help is compared elsewhere, and a block of commands alone shows no output."""
+    text = page.read_text("utf-8")
+    blocks = re.findall(
+        r"^```(text|console)\n(.+\n)((?:.*\n)*?)```$", text, re.MULTILINE
+    )
+    silent = [
+        f"{first}{rest}"
+        for kind, first, rest in blocks
+        if not first.endswith(" --help\n")
+        and (kind == "text" or "\n$ " in f"\n{first}{rest}")
+    ]
+    assert silent == []
 
 
 def test_numbers_and_folders_may_differ() -> None:
