@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.git import commit, git
 from support.packages import make_tree, make_wheel
 from support.pair import built, declare, lock_texts
 
@@ -19,25 +18,6 @@ if TYPE_CHECKING:
     from support.project import Project
 
 HEADER = "kernels/third_party/header.txt"
-
-
-def git(folder: Path, *argv: str) -> str:
-    """Run git as somebody, without anybody's settings, and return what it says."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    for role in ("AUTHOR", "COMMITTER"):
-        env |= {f"GIT_{role}_NAME": "a", f"GIT_{role}_EMAIL": "a@example.invalid"}
-    env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    local = ("-c", "protocol.file.allow=always")
-    command = ["git", *local, *argv]
-    done = subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
-    return done.stdout.decode().strip()
-
-
-def commit(folder: Path) -> str:
-    """Commit all that is there, and return the commit."""
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "x")
-    return git(folder, "rev-parse", "HEAD")
 
 
 @pytest.fixture

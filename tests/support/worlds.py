@@ -13,6 +13,7 @@ import virtualenv
 from packaging.version import Version
 
 from support import failing
+from support.git import commit, git
 from support.packages import (
     in_tree_backend,
     make_sdist,
@@ -20,7 +21,7 @@ from support.packages import (
     make_tree,
     make_wheel,
 )
-from support.pair import Pair, declare_solo, kernels_tree, publish
+from support.pair import Pair, declare, declare_solo, kernels_tree, publish
 from support.real import python_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,16 @@ PATCH = """\
 """
 
 
+TOY_WHEELS = {"numpy": ("2.3.5", "2.4.6"), "cython": ("3.2.5", "3.3.1")}
+TOY_SDISTS = {
+    "cymem": ("2.0.16", "cymem", ["cython"]),
+    "murmurhash": ("1.0.16", "mrmr", ["cython"]),
+    "preshed": ("3.0.15", "maps", ["cython", "cymem", "murmurhash"]),
+    "fastdtw": ("0.3.4", "_fastdtw", []),
+}
+"""The version, a module and the build requirements of each stand-in."""
+
+
 def toys(project: Project, index: Index, **settings: object) -> None:
     """Copy the first example; packages of the same names stand in for the real ones.
 
@@ -78,24 +89,22 @@ def toys(project: Project, index: Index, **settings: object) -> None:
     project.folder.joinpath("check.py").write_text(
         'print("cymem, murmurhash, preshed and fastdtw work")\n'
     )
-    for name, versions in {
-        "numpy": ("2.3.5", "2.4.6"),
-        "cython": ("3.2.5", "3.3.1"),
-    }.items():
+    for name, versions in TOY_WHEELS.items():
         for version in versions:
             make_wheel(index.folder, name, version)
-    for name, version, module, build_requires in (
-        ("cymem", "2.0.16", "cymem", ["cython"]),
-        ("murmurhash", "1.0.16", "mrmr", ["cython"]),
-        ("preshed", "3.0.15", "maps", ["cython", "cymem", "murmurhash"]),
-        ("fastdtw", "0.3.4", "_fastdtw", []),
-    ):
-        make_sdist(
-            *(index.folder, name, version),
-            build_requires=["tinybackend", *build_requires],
-            settings={**COMPILED["settings"], **settings},
-            files={**COMPILED["files"], f"{name}/{module}.py": ""},
-        )
+    for name, (version, *_) in TOY_SDISTS.items():
+        _make_toy(index, name, version, **settings)
+
+
+def _make_toy(index: Index, name: str, version: str, **settings: object) -> None:
+    """Make the sdist of a stand-in."""
+    _, module, build_requires = TOY_SDISTS[name]
+    make_sdist(
+        *(index.folder, name, version),
+        build_requires=["tinybackend", *build_requires],
+        settings={**COMPILED["settings"], **settings},
+        files={**COMPILED["files"], f"{name}/{module}.py": ""},
+    )
 
 
 def built(project: Project, index: Index) -> None:
@@ -123,6 +132,31 @@ def pips(project: Project, index: Index) -> None:
         pytest.skip("no pip here is too old")
     for wheel in Path(virtualenv.__file__).parent.rglob("pip-*.whl"):
         index.add(wheel)
+
+
+def outdated(project: Project, index: Index) -> None:
+    """Lock the first example, whose packages then get newer versions."""
+    first(project)
+    for name, versions in TOY_WHEELS.items():
+        make_wheel(index.folder, name, versions[0])
+    older = {"cymem": "2.0.13", "murmurhash": "1.0.15", "preshed": "3.0.13"}
+    for name, (version, *_) in TOY_SDISTS.items():
+        _make_toy(index, name, older.get(name, version))
+    project.nox("-s", "build-stages-lock")
+    toys(project, index)
+
+
+def branch(project: Project, index: Index) -> None:
+    """Build a branch of a git repository, which then gets a commit."""
+    del index
+    tree = make_tree(project.folder.with_name("gitty"), "gitty", "3.0")
+    git(tree, "init", "--quiet", "--initial-branch", "main")
+    commit(tree)
+    stage = {"name": "mine", "outputs": [f"gitty @ git+{tree.as_uri()}@main"]}
+    declare(project, {"final": {"requirements": ["gitty"]}, "stage": [stage]})
+    project.nox("-s", "build-stages")
+    tree.joinpath("README.md").touch()
+    commit(tree)
 
 
 def edited(project: Project, index: Index) -> None:
@@ -668,6 +702,7 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
         *(two_machines, released, variants, vendored_matrix, pips),
+        *(outdated, branch),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
