@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.namespaces import has_namespaces
+
 
 def cache_program(name: str) -> Path:
     """Return ``ccache`` or ``sccache``, first of this environment; skip without it."""
@@ -17,6 +19,13 @@ def cache_program(name: str) -> Path:
     if found is None:
         pytest.skip(f"no {name}, here or on PATH")
     return Path(found)
+
+
+def require_ccache() -> None:
+    """Skip the test where builds can't use ccache, or see paths of their own."""
+    cache_program("ccache")
+    if not has_namespaces:
+        pytest.skip("this system allows no network namespace")
 
 
 def folder_of(folder: Path, *names: str) -> str:

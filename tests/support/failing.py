@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.caches import cache_program
 from support.packages import (
     in_tree_backend,
     make_sdist,
@@ -290,3 +291,12 @@ def no_platform(project: Project, index: Index) -> None:
     only = {"name": "only", "dependencies": ["triton==3.1.0"], "outputs": ["kernels"]}
     final = {"requirements": ["kernels"]}
     declare(project, {"environments": [linux, darwin], "final": final, "stage": [only]})
+
+
+def no_storage(project: Project, index: Index) -> None:
+    """A package that goes through sccache; the page names a storage out of reach."""
+    del index
+    cache_program("sccache")
+    tree = kernels_tree(project, compile=["a.c"])
+    project.folder.joinpath("kernels/a.c").touch()
+    declare_solo(project, outputs=[tree], **{"compiler-cache": "sccache"})

@@ -20,6 +20,7 @@ in one folder and one shell, in their order:
 
 A line ``…`` stands for any number of lines, and ``…`` in a line for any text. Times,
 sizes, versions, keys and the folders of paths may differ; empty lines don't count.
+What a compiler cache had counts if the block shows it for any build.
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ ANY_LINES = r"(?:.*\n)*?"
 ALIKE = 0.6
 HIDDEN = (
     (r"http://127\.0\.0\.1:\d+/\S*/", "https://…/"),
-    (r" \(s?ccache: [^)]*\)", ""),
     (r"[\w./…-]+/bucket-of-a-test", "s3://our-bucket/nox-buildstages"),
 )
-"""What is shown in place of a test's servers, and of what caches had."""
+"""What is shown in place of a test's servers."""
+CACHE_USE = re.compile(r" \(s?ccache: [^)]*\)")
+"""What a compiler cache had, which counts in blocks that show it."""
 PROMPT = "$ "
 END = "\x01"
 TIME = r"(?:an? |\d+(?:\.\d+)? ?)(?:seconds?|minutes?|hours?|ms|s|min|h)\b"
@@ -139,6 +141,8 @@ class Step:
                     assert status == 0 or shown != [ELLIPSIS], f"{command}\n{output}"
                     shell.seen[key] = [output]
             seen = [*map(shell.hide, shell.seen[key])]
+            if not CACHE_USE.search("\n".join(shown)):
+                seen = [CACHE_USE.sub("", it) for it in seen]
             fitting = (it for it in reversed(seen) if matches(shown, it))
             outputs.append(next(fitting, None) or most_like(shown, seen))
         return outputs

@@ -13,6 +13,7 @@ import virtualenv
 from packaging.version import Version
 
 from support import failing
+from support.caches import require_ccache
 from support.git import commit, git
 from support.packages import (
     in_tree_backend,
@@ -690,6 +691,67 @@ def released(project: Project, index: Index) -> None:
     shutil.copy(project.wheelhouse / "provenance.jsonl", project.folder)
 
 
+def cached(project: Project, index: Index) -> None:
+    """Four files that go through ccache, one of which depends on a variable."""
+    del index
+    require_ccache()
+    names = [f"f{number}.c" for number in range(3)]
+    make_tree(
+        *(project.folder / "kernels", "kernels", "1.0"),
+        settings={"compile": [*names, "size.c"]},
+        files={**{it: f"int {it[:-2]};\n" for it in names}, "size.c": "int s = SIZE;"},
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["kernels"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        outputs = ["kernels @ ./kernels"]
+        env = { CFLAGS = "-DSIZE=64" }
+    """)
+
+
+CHECKING = """\
+import ctypes
+from pathlib import Path
+
+import tinybackend
+from tinybackend import get_requires_for_build_wheel
+
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    made = tinybackend.build_wheel(folder, config_settings)
+    for library in Path("build").glob("*.so"):
+        getattr(ctypes.CDLL(f"./{library}"), library.stem)
+    return made
+"""
+"""A build backend that looks for a symbol in each library that it has linked."""
+
+
+def shards(project: Project, index: Index) -> None:
+    """A package of six files, whose build checks the symbols of the libraries."""
+    require_ccache()
+    names = [f"src/f{number}.c" for number in range(6)]
+    make_sdist(
+        *(index.folder, "kernels", "1.0"),
+        settings={"compile": names},
+        files={
+            "pyproject.toml": in_tree_backend("checking"),
+            "checking.py": CHECKING,
+            **{it: f"int {it[4:-2]};\n" for it in names},
+        },
+    )
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["kernels"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "kernels"
+        outputs = ["kernels"]
+    """)
+
+
 REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tutorial}
 """The worlds that build packages from PyPI."""
 
@@ -702,12 +764,13 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
         *(two_machines, released, variants, vendored_matrix, pips),
-        *(outdated, branch),
+        *(outdated, branch, cached, shards),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
         *(failing.overlapping, failing.timeout, failing.unmet, failing.unlockable),
         *(failing.unlike, failing.wrong_name, failing.no_gpu, failing.no_platform),
+        *(failing.no_storage,),
     )
 }
 """The worlds that build packages made for them."""

@@ -9,6 +9,7 @@ import pytest
 
 from support.terminal import Terminal
 from support.transcripts import (
+    Shell,
     matches,
     most_like,
     steps_of,
@@ -111,6 +112,15 @@ def test_steps_on_a_terminal() -> None:
     assert (removed.command, removed.commands()) == ("rm -r x", [("ls", [])])
     outputs = ["a\nmaking kern\n", "a\nmade kern\n", "b\n"]
     assert most_like(["made kerns"], outputs) == outputs[1]
+
+
+def test_what_a_cache_had_counts_if_it_is_shown(tmp_path: Path) -> None:
+    """So other blocks are the same on machines with a compiler cache."""
+    line = "built (ccache: 3 of 4 compilations cached)"
+    for shown, seen in (("built", "built\n"), (line, f"{line}\n")):
+        (step,) = steps_of(f"```console toy\n$ echo '{line}'\n{shown}\n```\n")
+        with Shell(tmp_path, {}, {}) as shell:
+            assert step.run(shell) == [seen]
 
 
 def test_a_terminal_shows_what_is_left() -> None:

@@ -115,8 +115,7 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
         )
     elif not share.compiled and not share.others:
         tools.run.report(
-            f"{name}: no compiler that the compiler cache sees was started, so shards"
-            " save no time"
+            f"{name}: nothing was compiled that can be divided, so shards save no time"
         )
 
 

@@ -15,8 +15,8 @@ stamp               distributions whose version and module go into
 env                 variables whose values go into <module>/env.json
 record              of "cwd", "config-settings" and "variables" (their names),
                     what goes into <module>/record.json
-compile             C sources, made into <module>/<stem>.so; an object file that
-                    is there already is used again
+compile             C sources, made into <module>/<stem>.so with the options of
+                    CFLAGS; an object file that is there already is used again
 compilers           how many programs run, MAX_JOBS at once, or as a jobserver in
                     MAKEFLAGS allows; each adds a line + when it starts and a line -
                     when it ends to TINYBACKEND_COUNT
@@ -261,6 +261,7 @@ def _compiled(settings):
 
     module = _module(settings)
     cc = os.environ.get("CC", "cc")
+    options = [*os.environ.get("CFLAGS", "").split(), "-c", "-fPIC"]
     include = f"-I{sysconfig.get_path('include')}"
     members = {}
     for source in map(Path, settings["compile"]):
@@ -270,8 +271,8 @@ def _compiled(settings):
             print(f"tinybackend: {made} is there", flush=True)
         else:
             print(f"tinybackend: compiling {source}", flush=True)
-            partial = made.with_suffix(".partial")
-            command = [cc, "-c", "-fPIC", include, str(source), "-o", str(partial)]
+            partial = made.with_suffix(".partial.o")
+            command = [cc, *options, include, str(source), "-o", str(partial)]
             subprocess.run(command, check=True)
             partial.replace(made)
         shared = made.with_suffix(".so")
