@@ -127,7 +127,9 @@ def test_ci_folds_the_log_of_a_build(project: Project) -> None:
     assert "::stop-commands::" in log
     assert SAYS[1] in log
     assert SAYS[1] not in rest
-    assert "| kernels | 1.0 | only | built |" in summary.read_text("utf-8")
+    text = summary.read_text("utf-8")
+    assert text.startswith("\n#### build-stages\n\n| output | version |")
+    assert "| kernels | 1.0 | only | built |" in text
 
 
 @pytest.mark.slow

@@ -69,9 +69,13 @@ def test_a_summary_is_added(tmp_path: Path) -> None:
     """Behind what other steps wrote; elsewhere nothing happens."""
     path = tmp_path / "summary.md"
     path.write_text("# Before\n", "utf-8")
-    add_to_summary(["a", "b"], {"GITHUB_STEP_SUMMARY": str(path)})
+    env = {"GITHUB_STEP_SUMMARY": str(path)}
+    add_to_summary(["a", "b"], env)
     add_to_summary(["a", "b"], {})
-    assert path.read_text("utf-8") == "# Before\n\na\nb\n"
+    add_to_summary([], env, title="nothing")
+    add_to_summary(["c"], env, title="s(cpu=x86-64)")
+    shown = "# Before\n\na\nb\n\n#### s(cpu=x86-64)\n\nc\n"
+    assert path.read_text("utf-8") == shown
 
 
 def test_two_systems_fold() -> None:

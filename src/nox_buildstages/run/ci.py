@@ -10,7 +10,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nox_buildstages.safe_text import Shown, show, show_lines, without_codes
+from nox_buildstages.safe_text import (
+    Shown,
+    escape_markdown,
+    show,
+    show_lines,
+    without_codes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -60,15 +66,19 @@ def annotate(
         yield Shown(f"::error {place},title=nox-buildstages::{_escape(text)}")
 
 
-def add_to_summary(lines: Iterable[str], env: Mapping[str, str]) -> None:
-    """Add lines of Markdown to the summary of a job, in GitHub.
+def add_to_summary(
+    lines: Iterable[str], env: Mapping[str, str], *, title: str = ""
+) -> None:
+    """Add lines of Markdown, if any, to the summary of a job, in GitHub.
 
     Raises:
         OSError: The file can't be written.
     """
-    if path := env.get("GITHUB_STEP_SUMMARY"):
+    path, added = env.get("GITHUB_STEP_SUMMARY"), [*lines]
+    if path and added:
+        heading = ["", f"#### {escape_markdown(title)}"] if title else []
         with Path(path).open("a", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in ("", *lines))
+            file.writelines(f"{line}\n" for line in (*heading, "", *added))
 
 
 def _escape(text: str, *, more: str = "") -> str:

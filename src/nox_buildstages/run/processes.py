@@ -161,7 +161,8 @@ def print_summary(
     summary = summarize(entries, events, now=time.time(), report=shown)
     run.print_lines(render_summary(summary, columns=run.columns, colour=run.colour))
     with suppress(OSError):  # a full disk
-        add_to_summary(summary_markdown(summary), run.outer)
+        title = run.place.get("session", "")
+        add_to_summary(summary_markdown(summary), run.outer, title=title)
 
 
 def open_debug_log(

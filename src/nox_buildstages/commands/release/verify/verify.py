@@ -90,7 +90,8 @@ def verify_wheels(
         )
     tools.run.print_lines(render_verdicts(wheels, colour=tools.run.colour))
     with suppress(OSError):  # a full disk
-        add_to_summary(verdicts_markdown(wheels), tools.run.outer)
+        title = tools.run.place.get("session", "")
+        add_to_summary(verdicts_markdown(wheels), tools.run.outer, title=title)
     if options.json:
         cell = str(context.project.cell)
         text = format_json(wheels, cell=cell, python=context.interpreter.version)
