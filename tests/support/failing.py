@@ -89,6 +89,25 @@ def mirror(project: Project, index: Index) -> None:
     )
 
 
+def no_python(project: Project, index: Index) -> None:
+    """A project that requires a Python that isn't out yet."""
+    del index
+    project.write("""
+        [project]
+        name = "app"
+        version = "1.0"
+        requires-python = ">=3.16"
+
+        [tool.nox-buildstages.final]
+    """)
+
+
+def locked_out(project: Project, index: Index) -> None:
+    """An index that wants a name and a password, which nobody gave."""
+    index.login = ("ci", "password")
+    declare_solo(project)
+
+
 def lossy(project: Project, index: Index) -> None:
     """A build that succeeds although it lacks a variable, a compiler, a submodule."""
     del index

@@ -73,7 +73,7 @@ class Index:
     def serve(self, folder: Path) -> None:
         """Serve another folder, as if the index were new."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.login = folder, None
         for noted in (self.requests, self.authorizations, self._uploaded):
             noted.clear()
 

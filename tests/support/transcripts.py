@@ -63,7 +63,7 @@ VARYING = (
     (r"…/(?:[\w.+-]+/)+", "…/"),
     (rf"last time: {TIME}(?: {TIME})*", ""),
     (r"(to build: .*?), (?:about|which took) .*", r"\1"),
-    (rf" (?:after|in|\(took) {TIME}(?: {TIME})*\)?", ""),
+    (rf"(?: after| in| \(took|, took) {TIME}(?: {TIME})*\)?", ""),
     (rf"(?<=[ (])(?:about |~)?{TIME}(?: {TIME})*", "#"),
     (r"^\d{4}(?:-\d\d){2} [\d:,]{12} \d+ ", "# "),  # of the debug log
     (r"\b\d{4}(?:-\d\d){2} \d\d:\d\d\b", "#"),

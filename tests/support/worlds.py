@@ -627,14 +627,26 @@ def existing(project: Project, index: Index) -> None:
         )
 
 
+def processors(project: Project, index: Index) -> None:
+    """An output, for the processors that the page shows."""
+    make_sdist(index.folder, "kernels", "1.0")
+    declare_solo(project)
+
+
+def abi3(project: Project, index: Index) -> None:
+    """An output whose wheel suits two Pythons."""
+    settings = {"tag": "cp311-abi3-linux_x86_64"}
+    make_sdist(index.folder, "speedups", "1.0", settings=settings)
+    only = {"name": "only", "outputs": ["speedups"]}
+    table = {"final": {"requirements": ["speedups"]}, "stage": [only]}
+    declare(project, {"python": ["3.11", "3.12"], **table})
+    _bring_pythons(project)
+
+
 def pythons(project: Project, index: Index) -> None:
     """Two Pythons, and a numpy for each; the page shows the table."""
     project.write("")
-    programs = Path(project.env["PATH"].partition(os.pathsep)[0])
-    for version in ("3.11", "3.12"):
-        (programs / f"python{version}").symlink_to(
-            python_of(version) / f"python{version}"
-        )
+    _bring_pythons(project)
     make_wheel(index.folder, "numpy", "2.4.6")
     make_wheel(index.folder, "numpy", "2.5.5", requires_python=">=3.12")
     make_wheel(index.folder, "cython", "3.3.1")
@@ -644,6 +656,15 @@ def pythons(project: Project, index: Index) -> None:
         static=False,
         files={**COMPILED["files"], "fastdtw/_fastdtw.py": ""},
     )
+
+
+def _bring_pythons(project: Project) -> None:
+    """Put the two Pythons of a world on the PATH."""
+    programs = Path(project.env["PATH"].partition(os.pathsep)[0])
+    for version in ("3.11", "3.12"):
+        (programs / f"python{version}").symlink_to(
+            python_of(version) / f"python{version}"
+        )
 
 
 def two_jobs(project: Project, index: Index) -> None:
@@ -764,13 +785,13 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
         *(two_machines, released, variants, vendored_matrix, pips),
-        *(outdated, branch, cached, shards),
+        *(outdated, branch, cached, shards, processors, abi3),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
         *(failing.overlapping, failing.timeout, failing.unmet, failing.unlockable),
         *(failing.unlike, failing.wrong_name, failing.no_gpu, failing.no_platform),
-        *(failing.no_storage,),
+        *(failing.no_storage, failing.locked_out, failing.no_python),
     )
 }
 """The worlds that build packages made for them."""

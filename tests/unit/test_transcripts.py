@@ -51,6 +51,8 @@ def test_numbers_and_folders_may_differ() -> None:
         "nox > Session build-stages was successful.",
     ]
     assert matches(["…", *shown], OUTPUT)
+    summary = "nox > * build-stages-3.12: success"
+    assert matches([f"{summary}, took 2 seconds"], f"{summary}\n")
     assert matches(["log: …/logs/kern.log"], "log: /tmp/x/store/logs/kern.log\n")
     assert matches(["key 62f106acba38b0da"], "key c9dc23fc7ed385dd\n")
     assert matches(
