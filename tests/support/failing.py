@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import virtualenv
 
 from support.caches import cache_program
 from support.packages import (
@@ -99,6 +100,26 @@ def no_python(project: Project, index: Index) -> None:
         requires-python = ">=3.16"
 
         [tool.nox-buildstages.final]
+    """)
+
+
+def flat_layout(project: Project, index: Index) -> None:
+    """A package beside its pyproject.toml, in which setuptools finds two packages."""
+    for wheel in Path(virtualenv.__file__).parent.rglob("setuptools-*.whl"):
+        index.add(wheel)
+    project.folder.joinpath("mine").mkdir()
+    project.folder.joinpath("mine/__init__.py").touch()
+    project.write("""
+        [build-system]
+        requires = ["setuptools"]
+        build-backend = "setuptools.build_meta"
+
+        [project]
+        name = "mine"
+        version = "1.0"
+
+        [tool.nox-buildstages.final]
+        project = true
     """)
 
 

@@ -240,8 +240,8 @@ def _metadata(path: Path) -> bytes:
     """Return a wheel's METADATA or an sdist's PKG-INFO."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
-            names = wheel.namelist()
-            (name,) = (name for name in names if name.endswith("dist-info/METADATA"))
+            own = re.compile(r"[^/]+\.dist-info/METADATA")  # not of a vendored package
+            (name,) = filter(own.fullmatch, wheel.namelist())
             return wheel.read(name)
     with tarfile.open(path) as sdist:
         name = f"{path.name.removesuffix('.tar.gz')}/PKG-INFO"

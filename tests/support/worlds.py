@@ -792,6 +792,7 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(failing.overlapping, failing.timeout, failing.unmet, failing.unlockable),
         *(failing.unlike, failing.wrong_name, failing.no_gpu, failing.no_platform),
         *(failing.no_storage, failing.locked_out, failing.no_python),
+        *(failing.flat_layout,),
     )
 }
 """The worlds that build packages made for them."""
