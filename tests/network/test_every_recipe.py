@@ -27,7 +27,7 @@ from nox_buildstages.recipes.catalogue import FOLDER, recipe_for
 from nox_buildstages.recipes.recipe import SkipCuda
 from nox_buildstages.sources.sources import Sources
 from nox_buildstages.system.process import run
-from support.real import folder_with_torch, make_real_project, needs_python_of_torch
+from support.real import folder_with_torch, make_real_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +135,6 @@ def test_the_newest_sources_read_the_variables(recipe: Recipe, scratch: Path) ->
     assert missing == {}
 
 
-@needs_python_of_torch
 @pytest.mark.parametrize("recipe", recipes(git=False))
 def test_what_init_writes_locks(recipe: Recipe, tmp_path: Path) -> None:
     """With torch's CPU build; with a variable for that, it builds too."""

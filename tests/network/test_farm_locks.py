@@ -14,7 +14,6 @@ from support.real import (
     TORCH,
     folder_with_torch,
     make_real_project,
-    needs_python_of_torch,
 )
 
 if TYPE_CHECKING:
@@ -31,10 +30,7 @@ REQUIRES = {
 }
 """Of those whose backends can't be asked without CUDA."""
 
-pytestmark = [
-    pytest.mark.network,
-    needs_python_of_torch,
-]
+pytestmark = pytest.mark.network
 
 
 @pytest.fixture

@@ -11,16 +11,12 @@ from support.real import (
     TORCH,
     folder_with_torch,
     make_real_project,
-    needs_python_of_torch,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [
-    pytest.mark.network,
-    needs_python_of_torch,
-]
+pytestmark = pytest.mark.network
 
 TABLE = """
     [tool.nox-buildstages]

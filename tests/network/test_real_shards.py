@@ -12,7 +12,7 @@ import pytest
 
 from support.namespaces import needs_namespaces
 from support.pair import entry
-from support.real import folder_with_torch, make_real_project, needs_python_of_torch
+from support.real import folder_with_torch, make_real_project
 from support.sharded import Machines
 
 if TYPE_CHECKING:
@@ -158,7 +158,6 @@ def test_setuptools_and_cmake_compile_in_shards(
 
 
 @pytest.mark.skipif(not CUDA.is_dir(), reason="no CUDA is installed here")
-@needs_python_of_torch
 def test_torch_and_cmake_compile_cuda_in_shards(
     tmp_path: Path, machines: Machines
 ) -> None:

@@ -16,16 +16,12 @@ from support.real import (
     TORCH,
     folder_with_torch,
     make_real_project,
-    needs_python_of_torch,
     uv,
 )
 
 SYSTEM = Path("/usr/local/cuda")
 
-pytestmark = [
-    pytest.mark.network,
-    needs_python_of_torch,
-]
+pytestmark = pytest.mark.network
 
 TABLE = """
     [tool.nox-buildstages.final]

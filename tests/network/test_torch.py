@@ -10,7 +10,6 @@ from support.real import (
     TORCH,
     folder_with_torch,
     make_real_project,
-    needs_python_of_torch,
 )
 
 if TYPE_CHECKING:
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
 
     from support.project import Project
 
-pytestmark = [
-    pytest.mark.network,
-    needs_python_of_torch,
-]
+pytestmark = pytest.mark.network
 
 TABLE = """
     [tool.nox-buildstages]

@@ -21,11 +21,6 @@ TORCH = "2.13.0+cpu"
 """The only torch that a test may take: others are gigabytes."""
 
 
-needs_python_of_torch = pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11), reason="its torch is one for Python 3.11"
-)
-
-
 def make_real_project(folder: Path, **env: str) -> Project:
     """Make a project that knows this machine's indexes, with a store of its own.
 
@@ -40,13 +35,14 @@ def make_real_project(folder: Path, **env: str) -> Project:
 
 
 def folder_with_torch() -> str:
-    """Return the folder that has torch's CPU build; skip the test where none has."""
+    """Return the folder that has torch's CPU build for this Python; skip without it."""
+    python = "cp{}{}".format(*sys.version_info)
     named = (os.environ.get(name, "") for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"))
     folders = " ".join(named).replace(",", " ").split()
     for folder in folders:
-        if any(Path(folder).glob(f"torch-{TORCH}-cp311-cp311-*.whl")):
+        if any(Path(folder).glob(f"torch-{TORCH}-{python}-{python}-*.whl")):
             return folder
-    pytest.skip(f"no torch {TORCH} in UV_FIND_LINKS or PIP_FIND_LINKS")
+    pytest.skip(f"no torch {TORCH} for {python} in UV_FIND_LINKS or PIP_FIND_LINKS")
 
 
 def python_of(version: str) -> Path:

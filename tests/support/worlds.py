@@ -23,7 +23,7 @@ from support.packages import (
     make_wheel,
 )
 from support.pair import Pair, declare, declare_solo, kernels_tree, publish
-from support.real import python_of
+from support.real import folder_with_torch, python_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +57,29 @@ def tutorial(project: Project) -> None:
     for left in ("build-stages/pylock.native.toml", "wheelhouse/build-stages.json"):
         example.joinpath(left).parent.mkdir()
         example.joinpath(left).write_text("of a run\n")
+
+
+def frozenlist(project: Project) -> None:
+    """A package that compiles its source in a folder with a random name."""
+    for program in ("unzip", "strings"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}")
+    project.write("""
+        [tool.nox-buildstages.final]
+        requirements = ["frozenlist"]
+
+        [[tool.nox-buildstages.stage]]
+        name = "lists"
+        outputs = ["frozenlist==1.8.0"]
+    """)
+
+
+def torch(project: Project) -> None:
+    """Copy the example with torch, and have a folder with its CPU build."""
+    Path(project.env["HOME"], "wheels").symlink_to(folder_with_torch())
+    shutil.copytree(
+        EXAMPLES / "torch", project.folder, ignore=IGNORED, dirs_exist_ok=True
+    )
 
 
 # Packages made here
@@ -773,7 +796,9 @@ def shards(project: Project, index: Index) -> None:
     """)
 
 
-REAL: Mapping[str, Callable[[Project], None]] = {"first": first, "tutorial": tutorial}
+REAL: Mapping[str, Callable[[Project], None]] = {
+    world.__name__: world for world in (first, tutorial, frozenlist, torch)
+}
 """The worlds that build packages from PyPI."""
 
 TOY: Mapping[str, Callable[[Project, Index], None]] = {
