@@ -7,14 +7,9 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nox_buildstages.builder.attempts import (
-    Attempt,
-    is_out_of_memory,
-    mark_out_of_memory,
-    next_attempt,
-)
+from nox_buildstages.builder.attempts import Attempt, next_attempt
 from nox_buildstages.builder.check_wheel import accept_wheel, check_metadata, name_build
 from nox_buildstages.builder.compilers.cache import CacheUse, use_cache
 from nox_buildstages.builder.compilers.slowest import collect_compiled
@@ -48,9 +43,8 @@ from nox_buildstages.sources import metadata as source_tree
 from nox_buildstages.store.compiled import facts_of_files
 from nox_buildstages.store.failed_builds import make_room, remove_kept_trees
 from nox_buildstages.store.inventory import disk_size
-from nox_buildstages.store.memory import Kill
 from nox_buildstages.system.files import make_ignored_folder, open_text
-from nox_buildstages.value import replace
+from nox_buildstages.value import Value, replace
 from nox_buildstages.wheels.wheel import has_machine_code
 
 if TYPE_CHECKING:
@@ -64,11 +58,31 @@ if TYPE_CHECKING:
     from nox_buildstages.model import Corrections
     from nox_buildstages.store.build_dir import BuildDirectory
     from nox_buildstages.store.key import Recipe
+    from nox_buildstages.store.store import StoredWheel
     from nox_buildstages.wheels.wheel import WheelFile
 
 _RESUMING = ", resuming an interrupted build"
 _HEADER_LINES = 100
 """Number of lines at the start of a log that may contain its key."""
+
+
+class BuiltOutput(Value):
+    """The result of a build."""
+
+    stored: StoredWheel
+    use: CacheUse
+    jobs: int
+    seconds: float  # without those of interrupted builds that it resumed
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts of an event."""
+        return {
+            **self.stored.facts,
+            "jobs": self.jobs,
+            "hits": str(self.use),
+            **facts_of_files(self.stored.compiled),
+        }
 
 
 def build_output(job: Job, slot: JobSlot) -> None:
@@ -102,78 +116,70 @@ def build_output(job: Job, slot: JobSlot) -> None:
         with tools.run.step("output", job.place, success=BUILT, **why) as facts:
             if job.rebuild:
                 job.build_dir.clear()
-            attempt, kill = Attempt(is_resumed=job.is_partial), None
-            while True:
-                resumes, spent = job.is_partial, job.build_dir.spent(job.location)
+            attempt, built = Attempt(is_resumed=job.is_partial), None
+            while built is None:
                 try:
-                    with tools.store.open_build_dir(job.build_dir) as build_dir:
-                        last = job.history.previous(recipe)
-                        make_room(
-                            tools.store,
-                            build_dir.folder,
-                            last.tree_size if last else None,
-                        )
-                        tree = begin_tree(job, build_dir)
-                        request = request_jobs(job, build_dir, tree, attempt.most)
-                        with job.take_jobs(slot, request) as jobs:
-                            network = "" if job.sandbox.is_off else ", network on"
-                            limit = describe_limit(job, jobs, request)
-                            tools.run.report(
-                                f"building {recipe.name} {recipe.version} with {jobs}"
-                                f"{limit}{network}{_RESUMING * resumes}{job.log_note}"
-                            )
-                            machine = tools.job_pool.machine
-                            kills, free = machine.oom_kills(), machine.free_memory()
-                            started = time.monotonic()
-                            begin_log(job, jobs, attempt, resumes=resumes)
-                            wheel, use, is_complete, compilers = build_wheel(
-                                *(job, jobs, build_dir, tree), is_fresh=not resumes
-                            )
-                            seconds = time.monotonic() - started
-                        with hold_own_lock(job, wheel, compilers) as kept:
-                            stored = tools.store.put(
-                                kept,
-                                wheel.path,
-                                log=job.log,
-                                seconds=spent + seconds,
-                                run=tools.run.id,
-                                tree_size=disk_size(build_dir.folder),
-                                memory=build_dir.read_memory(
-                                    jobs.count, is_complete=is_complete, kill=kill
-                                ),
-                                compiled=collect_compiled(build_dir, job.log),
-                                compilers=compilers.names,
-                            )
-                    facts |= {
-                        **stored.facts,
-                        "jobs": jobs.count,
-                        "hits": str(use),
-                        **facts_of_files(stored.compiled),
-                    }
-                    break
-                except BuildError as error:
-                    failure = mark_out_of_memory(
-                        error, job, jobs=jobs.count, kills=kills
-                    )
-                    if is_out_of_memory(failure) and free:
-                        kill = Kill(jobs=jobs.count, free=free)
-                    facts.update(
-                        facts_of_files(collect_compiled(job.build_dir, job.log))
-                    )
-                    if memory := job.build_dir.read_memory(jobs.count, kill=kill):
-                        tools.store.note_failure(recipe, memory)
-                    following = next_attempt(job, attempt, failure, jobs=jobs.count)
-                    if following is None:
-                        raise failure from error.__cause__
-                    attempt = following
+                    built = make_attempt(job, slot, attempt)
+                except BuildError as error:  # noqa: PERF203 - attempts are few
+                    compiled = collect_compiled(job.build_dir, job.log)
+                    facts.update(facts_of_files(compiled))
+                    attempt = next_attempt(job, attempt, error)
+            facts.update(built.facts)
         remove_kept_trees(tools.store, job.output.name)
         tools.run.forget(SESSION, "wheel", recipe.key)
         if tools.remote is not None:
             tools.remote.put(
-                stored, job.context.pass_env_for_key(job.stage, job.output.name)
+                built.stored, job.context.pass_env_for_key(job.stage, job.output.name)
             )
-    tools.run.report(f"built {wheel.path.name} in {seconds:.1f} s{use.remark}")
-    use.require(job.hit_rate, title=job.title, log=job.log)
+    tools.run.report(
+        f"built {built.stored.path.name} in {built.seconds:.1f} s{built.use.remark}"
+    )
+    built.use.require(job.hit_rate, title=job.title, log=job.log)
+
+
+def make_attempt(job: Job, slot: JobSlot, attempt: Attempt) -> BuiltOutput:
+    """Build an output once, and put the wheel into the store.
+
+    Raises:
+        BuildError: The build failed.
+        BuildStagesError: The compiler cache doesn't work.
+    """
+    recipe, tools = job.recipe, job.context.tools
+    resumes, spent = job.is_partial, job.build_dir.spent(job.location)
+    with tools.store.open_build_dir(job.build_dir) as build_dir:
+        last = job.history.previous(recipe)
+        make_room(tools.store, build_dir.folder, last.tree_size if last else None)
+        tree = begin_tree(job, build_dir)
+        request = request_jobs(job, build_dir, tree, attempt.most)
+        with job.take_jobs(slot, request) as jobs:
+            network = "" if job.sandbox.is_off else ", network on"
+            tools.run.report(
+                f"building {recipe.name} {recipe.version} with {jobs}"
+                f"{describe_limit(job, jobs, request)}{network}{_RESUMING * resumes}"
+                f"{job.log_note}"
+            )
+            attempt.begin(jobs.count, tools.job_pool.machine)
+            started = time.monotonic()
+            begin_log(job, jobs, attempt, resumes=resumes)
+            wheel, use, is_complete, compilers = build_wheel(
+                *(job, jobs, build_dir, tree), is_fresh=not resumes
+            )
+            seconds = time.monotonic() - started
+        with hold_own_lock(job, wheel, compilers) as kept:
+            stored = tools.store.put(
+                kept,
+                wheel.path,
+                log=job.log,
+                seconds=spent + seconds,
+                run=tools.run.id,
+                tree_size=disk_size(build_dir.folder),
+                memory=build_dir.read_memory(
+                    jobs.count, is_complete=is_complete, kill=attempt.kill
+                ),
+                compiled=collect_compiled(build_dir, job.log),
+                compilers=compilers.names,
+            )
+    return BuiltOutput(stored=stored, use=use, jobs=jobs.count, seconds=seconds)
 
 
 def choose_recipe(job: Job, wheel: WheelFile, started: StartedCompilers) -> Recipe:

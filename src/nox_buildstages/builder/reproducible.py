@@ -124,7 +124,7 @@ def _compare(job: Job, slot: JobSlot, name: str, sha256: str) -> Path | None:
             tree = begin_tree(job, build_dir)
             request = request_jobs(job, build_dir, tree, None)
             with job.take_jobs(slot, request) as jobs:
-                begin_log(job, jobs, Attempt(is_resumed=False), resumes=False)
+                begin_log(job, jobs, Attempt(), resumes=False)
                 built = build_wheel(job, jobs, build_dir, tree, is_fresh=True)
             wheel = built[0].path
             if (wheel.name, sha256_of(wheel)) == (name, sha256):

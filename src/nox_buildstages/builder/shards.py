@@ -64,7 +64,7 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
         BuildStagesError: The compiler cache doesn't work.
     """
     tools, name = job.context.tools, job.output.name
-    machine, most = tools.job_pool.machine, None
+    attempt = Attempt()
     with tools.run.wait(
         lambda begin: tools.store.hold_lock(job.recipe.key, on_wait=begin),
         "another run that builds it",
@@ -80,23 +80,24 @@ def compile_share(job: Job, slot: JobSlot, shard: Shard) -> None:
                 with tools.store.open_build_dir(job.build_dir) as build_dir:
                     tree = begin_tree(job, build_dir)
                     build_dir.forget_state()
-                    request = request_jobs(job, build_dir, tree, most)
+                    request = request_jobs(job, build_dir, tree, attempt.most)
                     with job.take_jobs(slot, request) as jobs:
                         tools.run.report(
                             f"compiling shard {shard} of {name}"
                             f" {job.recipe.version} with {jobs}{job.log_note}"
                         )
-                        kills, started = machine.oom_kills(), time.monotonic()
+                        attempt.begin(jobs.count, tools.job_pool.machine)
+                        started = time.monotonic()
                         share = _run_build(job, jobs, build_dir, tree, shard)
                         seconds = time.monotonic() - started
                 break
             except BuildError as error:
-                failure = mark_out_of_memory(error, job, jobs=jobs.count, kills=kills)
+                failure = mark_out_of_memory(error, job, attempt)
                 job.build_dir.clear()
-                is_first = is_out_of_memory(failure) and most is None
-                most = halve_jobs(job, jobs.count) if is_first else None
-                if most is None:
+                retry = is_out_of_memory(failure) and halve_jobs(job, attempt)
+                if not retry:
                     raise failure from error.__cause__
+                attempt = retry
     tools.run.report(
         f"compiled shard {shard} of {name} in {seconds:.1f} s:"
         f" {count(share.compiled, 'file')}, and {share.others} of other shards left out"
@@ -129,7 +130,7 @@ def _run_build(
             any stand-in was made.
     """
     sources = list_sources(build_dir.source)
-    begin_log(job, jobs, Attempt(is_resumed=False), resumes=False)
+    begin_log(job, jobs, Attempt(), resumes=False)
     stop = None
     with open_build(job, jobs, build_dir, tree) as (backend, cache):
         build_dir.started.write_text("", encoding="ascii")
