@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ensurepip
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -690,6 +691,24 @@ def _bring_pythons(project: Project) -> None:
         )
 
 
+def farm(project: Project, index: Index) -> None:
+    """Copy the farm, with stand-ins for its packages; it needs two Pythons."""
+    shutil.copytree(
+        EXAMPLES / "farm", project.folder, ignore=IGNORED, dirs_exist_ok=True
+    )
+    _bring_pythons(project)
+    make_setuptools(index.folder)
+    for name in ("cmake", "ninja", "packaging", "psutil", "wheel"):
+        make_wheel(index.folder, name, "1.0")
+    extras = ["nvcc", "cccl", "curand", "nvtx"]
+    make_wheel(index.folder, "cuda-toolkit", "13.0.2", extras=extras)
+    for version in ("2.12.1", "2.13.0"):
+        make_wheel(index.folder, "torch", version)
+    document = project.pyproject.read_text("utf-8")
+    for name, version in re.findall(r'"([\w-]+)==([\w.]+)"', document):
+        make_sdist(index.folder, name, version)
+
+
 def two_jobs(project: Project, index: Index) -> None:
     """The wheelhouses of two jobs with different versions of numpy."""
     toys(project, index)
@@ -809,7 +828,7 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(no_wheel, order, match, neighbour, not_importable),
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
-        *(two_machines, released, variants, vendored_matrix, pips),
+        *(two_machines, released, variants, vendored_matrix, pips, farm),
         *(outdated, branch, cached, shards, processors, abi3),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
