@@ -706,7 +706,7 @@ def farm(project: Project, index: Index) -> None:
         make_wheel(index.folder, "torch", version)
     document = project.pyproject.read_text("utf-8")
     for name, version in re.findall(r'"([\w-]+)==([\w.]+)"', document):
-        make_sdist(index.folder, name, version)
+        make_sdist(index.folder, name, version, **COMPILED)
 
 
 def two_jobs(project: Project, index: Index) -> None:
