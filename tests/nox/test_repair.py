@@ -4,108 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nox_buildstages.wheels.wheel import verify_record
+from support.binaries import HERE, MACHINE, compile_two_libraries, make_linked
 from support.namespaces import has_namespaces
-from support.packages import in_tree_backend, make_tree, make_wheel
+from support.packages import make_tree
 from support.pair import declare, entry, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from support.index import Index
     from support.project import Project
 
 RELEASE = ("-s", "build-stages-release")
 REPAIR = (*RELEASE, "--", "--repair")
-HERE = f"cp{sys.version_info.major}{sys.version_info.minor}"
-
-SOURCE = """
-#include <Python.h>
-#include <stdlib.h>
-
-extern int taken(void), brought(void);
-
-static PyObject *value(PyObject *self, PyObject *args) {
-  return PyLong_FromLong(getenv("NOWHERE") ? 0 : taken() + brought());
-}
-static PyMethodDef methods[] = {{"value", value, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "ext", 0, -1, methods};
-PyMODINIT_FUNC PyInit_ext(void) { return PyModule_Create(&module); }
-"""
-
-BACKEND = """
-import os, pathlib, subprocess, sysconfig
-import tinybackend, tensorlib
-from tinybackend import build_wheel, get_requires_for_build_wheel
-from tinybackend import _prepare_metadata as prepare_metadata_for_build_wheel
-
-def compiled(settings):
-    libraries = (
-        os.environ["LIBRARIES"] + "/libtaken.so.1",
-        os.path.dirname(tensorlib.__file__) + "/lib/libbrought.so",
-    )
-    rpaths = (os.environ["LIBRARIES"], "$ORIGIN/../tensorlib/lib")
-    include = "-I" + sysconfig.get_paths()["include"]
-    command = ["cc", "-shared", "-fPIC", include, "-o", "ext.so", "ext.c", *libraries]
-    subprocess.run([*command, *("-Wl,-rpath," + it for it in rpaths)], check=True)
-    return {"kernels/ext.so": pathlib.Path("ext.so").read_bytes()}
-
-tinybackend._compiled = compiled
-"""
-
-PYPROJECT = in_tree_backend("setup", "tensorlib")
-
-PICKY = """
-from importlib.metadata import distribution
-
-wheel = distribution("kernels").read_text("WHEEL")
-assert "manylinux" not in wheel, "not as it was built"
-"""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="for Linux alone")
 
 
-def compile_library(path: Path, function: str, value: int) -> bytes:
-    """Compile a library of one function, and return what it holds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    source = path.with_suffix(".c")
-    source.write_text(f"int {function}(void) {{ return {value}; }}", "utf-8")
-    name = f"-Wl,-soname,{path.name}"
-    command = ["cc", "-shared", "-fPIC", name, "-o", str(path), str(source)]
-    subprocess.run(command, check=True)
-    return path.read_bytes()
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Native:
-    """A project whose wheel needs two libraries: one of here, one of tensorlib.
+    """A project whose wheel needs two libraries: one of here, one of torch.
 
     Attributes:
         project: Builds it.
-        libraries: The folder with the one of here.
-        machine: Of this machine, as wheels' tags have it.
+        env: The variables of its build, which name the folder of the one of here.
     """
 
     project: Project
-    libraries: Path
-    machine: str
+    env: Mapping[str, str]
+
+    @property
+    def libraries(self) -> Path:
+        """The folder with the library of here."""
+        return Path(self.env["LIBRARIES"])
 
     @property
     def original(self) -> str:
         """The name of its wheel as it is built."""
-        return f"kernels-1.0-{HERE}-{HERE}-linux_{self.machine}.whl"
+        return f"kernels-1.0-{HERE}-{HERE}-linux_{MACHINE}.whl"
 
     @property
     def repaired(self) -> str:
@@ -116,8 +64,7 @@ class Native:
     def declare(self, *imports: str) -> None:
         """Write the table, with what is imported in the end."""
         outputs = ["kernels @ ./kernels", "plain @ ./plain"]
-        env = {"LIBRARIES": str(self.libraries)}
-        stage = {"name": "only", "outputs": outputs, "env": env}
+        stage = {"name": "only", "outputs": outputs, "env": self.env}
         final = {"requirements": ["kernels", "plain"], "imports": [*imports]}
         declare(self.project, {"stage": [stage], "final": final})
 
@@ -139,42 +86,15 @@ def sha256(path: Path) -> str:
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
     """The two libraries, by where they are compiled."""
-    folder = tmp_path_factory.mktemp("native")
-    taken, brought = folder / "here/libtaken.so.1", folder / "libbrought.so"
-    return {
-        taken: compile_library(taken, "taken", 40),
-        brought: compile_library(brought, "brought", 2),
-    }
+    return compile_two_libraries(tmp_path_factory.mktemp("native"))
 
 
 @pytest.fixture
 def native(project: Project, index: Index, libraries: dict[Path, bytes]) -> Native:
     """The project, built."""
-    taken, brought = libraries
-    taken.parent.mkdir(exist_ok=True)
-    taken.write_bytes(libraries[taken])
-    machine = platform.machine()
-    files = {
-        "tensorlib/lib/libbrought.so": libraries[brought],
-        f"tensorlib/own/{taken.name}": libraries[taken],  # where no loader looks
-    }
-    tag = f"py3-none-manylinux_2_17_{machine}"
-    make_wheel(index.folder, "tensorlib", "1.0", files=files, tag=tag)
-    make_tree(
-        project.folder / "kernels",
-        *("kernels", "1.0"),
-        files={
-            "ext.c": SOURCE,
-            "setup.py": BACKEND,
-            "pyproject.toml": PYPROJECT,
-            "kernels/__init__.py": "",
-            "kernels/picky.py": PICKY,
-        },
-        requires=["tensorlib"],
-        settings={"tag": f"{HERE}-{HERE}-linux_{machine}"},
-    )
+    env = make_linked(project, index, libraries)
     make_tree(project.folder / "plain", "plain", "1.0")
-    native = Native(project=project, libraries=taken.parent, machine=machine)
+    native = Native(project=project, env=env)
     native.declare()
     project.prepare()
     return native
@@ -192,12 +112,12 @@ def test_the_repaired_wheel_is_released(native: Native, tmp_path: Path) -> None:
     said = project.nox(*REPAIR).output
     assert "importing kernels.ext, plain with the repaired wheels" in said
     if has_namespaces:
-        assert "while libtaken.so.1 of this machine can't be found" in said
+        assert "while libours.so.1 of this machine can't be found" in said
     name = native.repaired
     assert project.wheels() == sorted([name, "plain-1.0-py3-none-any.whl"])
     assert re.search(
         rf"repaired: {re.escape(name)}, for glibc \d+\.\d+ or newer; it bundles"
-        r" libtaken-[0-9a-f]+\.so\.1; it needs libbrought\.so from other wheels",
+        r" libours-[0-9a-f]+\.so\.1; it needs libtorch\.so from other wheels",
         said,
     )
     assert "PyPI reject this tag" not in said
@@ -223,11 +143,11 @@ def test_the_repaired_wheel_is_released(native: Native, tmp_path: Path) -> None:
     before = {"sha256": told["repaired"]["sha256"]}
     assert {"name": native.original, "digest": before} in byproducts
     parameters = stated["predicate"]["buildDefinition"]["internalParameters"]
-    assert parameters["repair"]["left-out"] == ["libbrought.so"]
+    assert parameters["repair"]["left-out"] == ["libtorch.so"]
     bill = json.loads(house.joinpath("sbom.cdx.json").read_bytes())
     hashes = {it["name"]: it["hashes"][0]["content"] for it in bill["components"]}
     assert hashes["kernels"] == digest
-    # What it bundles isn't needed of the machine any more, and tensorlib's is found.
+    # What it bundles isn't needed of the machine any more, and torch's is found.
     shutil.rmtree(native.libraries)
     target = tmp_path / "target"
     install = ("uv", "pip", "install", "-q", "--target", str(target), "--python")
@@ -240,7 +160,7 @@ def test_the_repaired_wheel_is_released(native: Native, tmp_path: Path) -> None:
     done = subprocess.check_output([sys.executable, "-c", run], env=env, text=True)
     assert done == "42\n"
     with zipfile.ZipFile(house / name) as archive:
-        assert not any("libbrought" in it for it in archive.namelist())
+        assert not any("libtorch" in it for it in archive.namelist())
 
 
 def with_uv(env: Any) -> dict[str, str]:  # noqa: ANN401
@@ -279,7 +199,7 @@ def test_a_failed_repair_releases_nothing(native: Native) -> None:
     shutil.rmtree(native.libraries)
     said = refused(native.project, *REPAIR)
     assert f"{native.original}: can't be repaired, so nothing is released" in said
-    assert 'required library "libtaken.so.1" could not be located' in said
+    assert 'required library "libours.so.1" could not be located' in said
     assert "Traceback" not in said
     assert {**native.files(), "build-stages.json": ""} == {
         **before,

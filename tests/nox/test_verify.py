@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.binaries import MACHINE, compile_library
 from support.packages import make_tree, make_wheel
 from support.pair import declare, refused
 
@@ -22,21 +22,11 @@ if TYPE_CHECKING:
 
 VERIFY = ("-s", "build-stages-release", "--", "--verify")
 NVCC = shutil.which("nvcc")
-MACHINE = platform.machine()
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="for Linux alone"),
 ]
-
-
-def compile_library(path: Path, code: str, *words: str) -> bytes:
-    """Compile a library from a source in C, and return its bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".c").write_text(code, "utf-8")
-    command = ["cc", "-shared", "-fPIC", "-o", str(path), str(path.with_suffix(".c"))]
-    subprocess.run([*command, *words], check=True)
-    return path.read_bytes()
 
 
 def write(project: Project, library: bytes, **env: str) -> None:

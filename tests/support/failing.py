@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import virtualenv
 
+from support.binaries import MACHINE, compile_library, gpu_code, with_gpu_code
 from support.caches import cache_program
 from support.packages import (
     in_tree_backend,
@@ -121,6 +122,59 @@ def flat_layout(project: Project, index: Index) -> None:
         [tool.nox-buildstages.final]
         project = true
     """)
+
+
+def wrong_gpu(project: Project, index: Index) -> None:
+    """An output with code for another GPU than its build was asked for."""
+    code = "#include <stdlib.h>\nint add(void) { return abs(rand()); }"
+    code = with_gpu_code(code, gpu_code(2, 90), gpu_code(1, 90))
+    library = compile_library(project.folder.with_name("ext.so"), code)
+    make_wheel(index.folder, "torch", "2.13.0")
+    make_tree(
+        *(project.folder / "kernels", "kernels", "1.0"),
+        files={"kernels/__init__.py": "", "kernels/ext.so": library},
+        requires=["torch"],
+        settings={"tag": f"py3-none-linux_{MACHINE}"},
+    )
+    env = {"TORCH_CUDA_ARCH_LIST": "8.0"}
+    declare_solo(project, outputs=["kernels @ ./kernels"], env=env)
+
+
+def other_torch(project: Project, index: Index) -> None:
+    """An extension that an older torch lacks a symbol for."""
+    folder = project.folder.with_name("lib")
+    symbol = "_ZN3c1019NotImplementedErrorC1ENS_14SourceLocationE"
+    for version, name in {"2.12.1+cpu": "older", "2.13.0+cpu": symbol}.items():
+        code = f"int {name}(void) {{ return 0; }}"
+        files: dict[str, str | bytes] = {
+            "torch/__init__.py": "",
+            "torch/version.py": f"__version__ = '{version}'\ncuda = None\n",
+            "torch/lib/libc10.so": compile_library(folder / "libc10.so", code),
+        }
+        tag = f"py3-none-manylinux_2_17_{MACHINE}"
+        make_wheel(index.folder, "torch", version, files=files, tag=tag)
+    code = f"int {symbol}(void); int scatter(void) {{ return {symbol}(); }}"
+    words = ("-L", str(folder), "-lc10")
+    library = compile_library(folder / "_scatter_cpu.so", code, *words)
+    make_sdist(
+        *(index.folder, "torch-scatter", "2.1.2"),
+        files={"torch_scatter/_scatter_cpu.so": library},
+        requires=["torch"],
+        settings={"tag": f"py3-none-linux_{MACHINE}"},
+    )
+    declare(
+        project,
+        {
+            "final": {"requirements": ["torch-scatter"]},
+            "stage": [
+                {
+                    "name": "kernels",
+                    "dependencies": ["torch"],
+                    "outputs": ["torch-scatter"],
+                }
+            ],
+        },
+    )
 
 
 def locked_out(project: Project, index: Index) -> None:

@@ -14,6 +14,7 @@ import virtualenv
 from packaging.version import Version
 
 from support import failing
+from support.binaries import compile_two_libraries, make_linked
 from support.caches import require_ccache
 from support.git import commit, git
 from support.packages import (
@@ -744,6 +745,15 @@ def _build_jobs(project: Project, jobs: Mapping[str, tuple[str, str]]) -> None:
         project.wheelhouse.rename(project.folder / "artifacts" / name)
 
 
+def linked(project: Project, index: Index) -> None:
+    """An output that needs a library of this machine, and one of torch."""
+    libraries = compile_two_libraries(project.folder.with_name("lib"))
+    env = make_linked(project, index, libraries)
+    final = {"requirements": ["kernels"], "imports": ["kernels.ext"]}
+    only = {"name": "only", "outputs": ["kernels @ ./kernels"], "env": env}
+    declare(project, {"final": final, "stage": [only]})
+
+
 def released(project: Project, index: Index) -> None:
     """A released wheel, the variables of whose build are set, and its statement."""
     del index
@@ -829,14 +839,14 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(faulty_table, faulty_source, broken, patched, unpatchable, odd, own),
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
         *(two_machines, released, variants, vendored_matrix, pips, farm),
-        *(outdated, branch, cached, shards, processors, abi3),
+        *(outdated, branch, cached, shards, processors, abi3, linked),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
         *(failing.overlapping, failing.timeout, failing.unmet, failing.unlockable),
         *(failing.unlike, failing.wrong_name, failing.no_gpu, failing.no_platform),
         *(failing.no_storage, failing.locked_out, failing.no_python),
-        *(failing.flat_layout,),
+        *(failing.flat_layout, failing.wrong_gpu, failing.other_torch),
     )
 }
 """The worlds that build packages made for them."""

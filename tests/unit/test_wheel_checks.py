@@ -53,6 +53,7 @@ from nox_buildstages.wheels.binary import (
 )
 from nox_buildstages.wheels.fat_binary import GpuCode, read_fat_binaries
 from nox_buildstages.wheels.wheel import read_wheel
+from support.binaries import fat_binary, gpu_code
 from support.packages import make_wheel
 
 if TYPE_CHECKING:
@@ -71,25 +72,17 @@ POLICIES = reader.parse_json(
 TORCH = Torch(version="2.13.0", cuda=(13, 0))
 
 
-def entry(kind: int, number: int, flags: int = 0, payload: bytes = b"code") -> bytes:
-    """Return code as nvcc writes it."""
-    form = "<HHIQ12xI8xQ16x"
-    return struct.pack(form, kind, 0x101, 64, len(payload), number, flags) + payload
-
-
-def container(*entries: bytes) -> bytes:
-    content = b"".join(entries)
-    return struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(content)) + content
-
-
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
         (b"", ""),
-        (container(entry(2, 90), entry(1, 90)), "sm_90 compute_90"),
-        (container(entry(2, 120)) + bytes(8) + container(entry(2, 75)), "sm_120 sm_75"),
-        (container(entry(2, 90, A), entry(1, 100, F)), "sm_90a compute_100f"),
-        (container(entry(8, 90)), ""),  # for the linker
+        (fat_binary(gpu_code(2, 90), gpu_code(1, 90)), "sm_90 compute_90"),
+        (
+            fat_binary(gpu_code(2, 120)) + bytes(8) + fat_binary(gpu_code(2, 75)),
+            "sm_120 sm_75",
+        ),
+        (fat_binary(gpu_code(2, 90, A), gpu_code(1, 100, F)), "sm_90a compute_100f"),
+        (fat_binary(gpu_code(8, 90)), ""),  # for the linker
     ],
 )
 def test_gpu_code_is_listed(section: bytes, expected: str) -> None:
@@ -102,9 +95,9 @@ def test_gpu_code_is_listed(section: bytes, expected: str) -> None:
     "section",
     [
         b"not a fat binary" * 2,
-        container(entry(2, 90))[:-1],
-        container(entry(2, 90)[:-2]),
-        container(struct.pack("<HHIQ48x", 2, 1, 0, 0)),
+        fat_binary(gpu_code(2, 90))[:-1],
+        fat_binary(gpu_code(2, 90)[:-2]),
+        fat_binary(struct.pack("<HHIQ48x", 2, 1, 0, 0)),
         struct.pack("<IHHQ", 0xBA55ED50, 1, 0, 0),
     ],
 )

@@ -33,6 +33,7 @@ from nox_buildstages.preflight.trial_build import Trial, run_trial
 from nox_buildstages.store.inventory import disk_size
 from nox_buildstages.system.files import remove_tree
 from nox_buildstages.system.process import USUAL_UMASK, Command, helper_variables
+from nox_buildstages.text import count
 from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def check_before_compile(job: Job, backend: Backend, build_dir: BuildDirectory) 
         if it.state == "warning":
             run.report(f"! {it.line}")
     took = time.monotonic() - started
-    run.report(f"{name}: {len(findings)} checks before it compiles took {took:.1f} s")
+    checks = count(len(findings), "check")
+    run.report(f"{name}: {checks} before it compiles took {took:.1f} s")
 
 
 def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
