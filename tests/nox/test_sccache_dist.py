@@ -126,6 +126,22 @@ def farm(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path / "client.toml"
 
 
+def variables(folder: Path) -> dict[str, str]:
+    """Return variables with sccache and a folder of its own."""
+    path = os.pathsep.join((str(cache_program("sccache").parent), os.environ["PATH"]))
+    return {"PATH": path, "SCCACHE_DIR": str(folder / "cache")}
+
+
+def kernels(project: Project) -> str:
+    """Make a package of two C++ files, and return it as a requirement."""
+    tree = kernels_tree(project, compile=["a.cc", "b.cc"])
+    for name in ("a", "b"):
+        source = project.folder / f"kernels/{name}.cc"
+        code = f"int {name}() {{ return std::string().size() + {sys.maxunicode}; }}"
+        source.write_text(f"#include <string>\n{code}\n")
+    return tree
+
+
 def test_compilers_run_elsewhere_and_may_be_more_than_cores_here(
     project: Project, tmp_path: Path, farm: Path
 ) -> None:
@@ -133,13 +149,9 @@ def test_compilers_run_elsewhere_and_may_be_more_than_cores_here(
 
     What came from elsewhere is said.
     """
-    path = os.pathsep.join((str(cache_program("sccache").parent), os.environ["PATH"]))
-    env = {"PATH": path, "SCCACHE_DIR": str(tmp_path / "cache")}
+    env = variables(tmp_path)
     jobs, cores = Machine().cores() + 2, Machine().cores()
-    tree = kernels_tree(project, compile=["a.c", "b.c"])
-    for name in ("a", "b"):
-        source = project.folder / f"kernels/{name}.c"
-        source.write_text(f"int {name}(void) {{ return {sys.maxunicode}; }}\n")
+    tree = kernels(project)
     settings = {"jobs": jobs, "compiler-cache": "sccache"}
     declare_solo(project, outputs=[tree], **settings)
     done = project.nox("-s", "build-stages", env={**env, "SCCACHE_CONF": str(farm)})
@@ -151,3 +163,21 @@ def test_compilers_run_elsewhere_and_may_be_more_than_cores_here(
     here = project.nox("-s", "build-stages", "--", "--rebuild", env=env).output
     assert f"jobs = {jobs} is limited to the {cores} cores of this machine" in here
     assert "distributed" not in here
+
+
+def test_machine_code_from_elsewhere_is_the_same_and_debug_information_is_not(
+    project: Project, tmp_path: Path, farm: Path
+) -> None:
+    """The second build of the check compiles here."""
+    env = {**variables(tmp_path), "SCCACHE_CONF": str(farm)}
+    check = ("-s", "build-stage-only", "--", "--check-reproducible")
+    tree = kernels(project)
+    for options, expected in {
+        "-O2": "nox > reproducible: kernels-1.0-",
+        "-g": "error: stage only: not reproducible: kernels-1.0-",
+    }.items():
+        settings = {"compiler-cache": "sccache", "env": {"CFLAGS": options}}
+        declare_solo(project, outputs=[tree], **settings)
+        output = project.nox(*check, env=env, check=None).output
+        assert ", 2 distributed" in output
+        assert expected in output
