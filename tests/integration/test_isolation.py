@@ -399,7 +399,8 @@ class System:
         asked = {"namespace", "--at", "seccomp", "on"}.intersection(command.argv)
         if asked.issubset(self.allowed):
             return Completed(returncode=0, stdout=f"{self.landlock}\n", stderr="")
-        return Completed(returncode=CANNOT_CUT, stdout="", stderr=f"{LIMIT}\n")
+        reason = LIMIT if "seccomp" in asked else "Operation not permitted"
+        return Completed(returncode=CANNOT_CUT, stdout="", stderr=f"{reason}\n")
 
 
 STAGE = Stage(name="a", outputs=())

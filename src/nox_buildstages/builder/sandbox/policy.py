@@ -86,7 +86,8 @@ class SandboxPolicy(Record):
                         return _with_files(
                             replace(attempt, why=why, moved=(), rules=None), completed
                         )
-                    reason = completed.stderr.strip().rpartition("\n")[2]
+                    if network != "on":
+                        reason = completed.stderr.strip().rpartition("\n")[2]
         except CommandError as error:
             reason = error.reason
         return Sandbox(network="on", why=reason, may_move=False, open_files=reason)
