@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import virtualenv
 
 from support.binaries import MACHINE, compile_library, gpu_code, with_gpu_code
 from support.caches import cache_program
+from support.namespaces import without_filters
 from support.packages import (
     in_tree_backend,
     make_sdist,
@@ -31,6 +34,7 @@ LOGS: dict[str, dict[str, Any]] = {
     "scmpkg": {"says": ["LookupError: setuptools-scm was unable to detect version"]},
     "pyzmq": {"says": ["Run-time dependency libzmq found: NO", OFFLINE]},
     "fetcher": {"says": ["curl: (6) Could not resolve host: example.org"]},
+    "sparse": {"says": ["sparse.cu:1:10: fatal error: cusparse.h: No such file"]},
     "kernels": {
         "says": ["c++: fatal error: Killed signal terminated program cc1plus"],
         "faults": ["kill"],
@@ -42,6 +46,8 @@ LOGS: dict[str, dict[str, Any]] = {
 def hints(project: Project, index: Index) -> None:
     """Stages that fail in as many ways, each in the words of a build tool."""
     make_setuptools(index.folder, "84.2.1")
+    nvcc = {"nvidia/cu13/bin/nvcc": ""}
+    make_wheel(index.folder, "nvidia-cuda-nvcc", "13.0.88", files=nvcc)
     for name, settings in LOGS.items():
         make_sdist(index.folder, name, "1.0", settings={"faults": ["exit"], **settings})
     stages: dict[str, dict[str, Any]] = {
@@ -50,6 +56,7 @@ def hints(project: Project, index: Index) -> None:
         "s": {"outputs": ["scmpkg"]},
         "zmq": {"outputs": ["pyzmq"]},
         "native": {"outputs": ["fetcher"], "network": True},
+        "cuda": {"outputs": ["sparse"], "dependencies": ["nvidia-cuda-nvcc"]},
         "kernels": {"outputs": ["kernels"], "jobs": 1},
     }
     declare(
@@ -394,3 +401,29 @@ def no_storage(project: Project, index: Index) -> None:
     tree = kernels_tree(project, compile=["a.c"])
     project.folder.joinpath("kernels/a.c").touch()
     declare_solo(project, outputs=[tree], **{"compiler-cache": "sccache"})
+
+
+def no_filter(project: Project, index: Index) -> None:
+    """A stage that requires the network off, and a kernel that can't turn it off."""
+    del index
+    command = without_filters()
+    if subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("no calls can be taken from a kernel here")
+    kernel = project.folder / "old-kernel"
+    kernel.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    kernel.chmod(0o755)
+    tree = kernels_tree(project)
+    declare_solo(project, name="native", outputs=[tree], network="require-off")
+
+
+def half_made(project: Project, index: Index) -> None:
+    """A session of the user that requires ours, whose environment isn't complete."""
+    del index
+    declare_solo(project, name="kernels", outputs=[kernels_tree(project)])
+    mine = (
+        "import nox\n\n\n"
+        '@nox.session(python=False, requires=["build-stage-kernels"])\n'
+        "def mine(session):\n    pass\n\n\n"
+    )
+    project.noxfile.write_text(mine + project.noxfile.read_text("utf-8"), "utf-8")
+    project.folder.joinpath(".nox/build-stage-kernels").mkdir(parents=True)

@@ -57,10 +57,12 @@ can_forbid = pytest.mark.skipif(
 _FORBID_CALLS = """
 import ctypes, struct, sys, os
 libc = ctypes.CDLL(None, use_errno=True)
-numbers, argv = eval(sys.argv[1]), sys.argv[2:]
-steps = [(0x20, 0, 0, 0)]
-for number, error in numbers.items():
-    steps += [(0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error)]
+calls, argv = eval(sys.argv[1]), sys.argv[2:]
+steps = []
+for (number, first), error in calls.items():
+    steps += [(0x20, 0, 0, 0), (0x15, 0, 1 if first is None else 3, number)]
+    steps += [] if first is None else [(0x20, 0, 0, 16), (0x15, 0, 1, first)]
+    steps.append((0x06, 0, 0, 0x50000 | error))
 steps.append((0x06, 0, 0, 0x7FFF0000))
 code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *it) for it in steps))
 libc.prctl(38, 1, 0, 0, 0)
@@ -68,24 +70,37 @@ if libc.prctl(22, 2, struct.pack("@HP", len(steps), ctypes.addressof(code)), 0, 
     sys.exit("no filter of calls")
 os.execvp(argv[0], argv)
 """
-"""A program that runs another one, for which the kernel lacks some calls."""
+"""A program that runs another one, for which the kernel lacks some calls.
+
+Calls are given by their numbers and their first arguments; None stands for any.
+"""
 
 _UNSHARE = {"x86_64": 272, "aarch64": 97}.get(platform.machine(), 0)
+_PRCTL = {"x86_64": 157, "aarch64": 167}.get(platform.machine(), 0)
+_SET_SECCOMP = 22
 _LANDLOCK = 444
 
 
-def _without(calls: dict[int, int], *argv: str) -> list[str]:
+_NAMESPACES: dict[tuple[int, int | None], int] = {(_UNSHARE, None): errno.EPERM}
+
+
+def _without(calls: dict[tuple[int, int | None], int], *argv: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _FORBID_CALLS, repr(calls), *argv]
 
 
 def without_namespaces(*argv: str) -> list[str]:
     """Return a command that runs where no namespaces can be made, as in containers."""
-    return _without({_UNSHARE: errno.EPERM}, *argv)
+    return _without(_NAMESPACES, *argv)
 
 
 def without_landlock(*argv: str) -> list[str]:
     """Return a command that runs without namespaces and without Landlock."""
-    return _without({_UNSHARE: errno.EPERM, _LANDLOCK: errno.ENOSYS}, *argv)
+    return _without({**_NAMESPACES, (_LANDLOCK, None): errno.ENOSYS}, *argv)
+
+
+def without_filters(*argv: str) -> list[str]:
+    """Return a command that runs without namespaces and without filters of calls."""
+    return _without({**_NAMESPACES, (_PRCTL, _SET_SECCOMP): errno.ENOSYS}, *argv)
 
 
 @cache

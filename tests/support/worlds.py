@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ensurepip
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,9 @@ import pytest
 import virtualenv
 from packaging.version import Version
 
+from nox_buildstages.environments.own_files import copy_file
+from nox_buildstages.system.files import path_id
+from nox_buildstages.system.machine import Machine
 from support import failing
 from support.binaries import compile_two_libraries, make_linked
 from support.caches import require_ccache
@@ -599,17 +603,107 @@ def slow(project: Project, index: Index) -> None:
             **{f"src/preshed/{name}.c": f"int {name};\n" for name in names},
         },
     )
-    compiler = project.folder / "cc"
-    compiler.write_text(
-        '#!/bin/sh\ncase " $* " in *" -c "*) echo cc $*; sleep 2.5;; esac\n'
-        'exec /usr/bin/cc "$@"\n'
-    )
-    compiler.chmod(0o755)
+    compiler = _slow_compiler(project, 2.5)
     maps = 'outputs = ["preshed"]\n'
     document = project.pyproject.read_text("utf-8").replace(maps, f"{maps}jobs = 2\n")
     rules = f'[tool.nox-buildstages.package.preshed]\nenv = {{ CC = "{compiler}" }}\n'
     project.pyproject.write_text(f"{document}\n{rules}", "utf-8")
     project.nox("-s", "build-stages")
+
+
+def one_by_one(project: Project, index: Index) -> None:
+    """A build by setuptools of five files, with two jobs."""
+    make_setuptools(index.folder, "84.2.1")
+    files = {f"blis/{name}.c": f"int {name};\n" for name in "abcde"}
+    make_sdist(
+        *(index.folder, "blis", "1.3.3"),
+        backend="setuptools.build_meta",
+        build_requires=["setuptools"],
+        settings={"compile": [*files]},
+        files=files,
+    )
+    env = {"CC": str(_slow_compiler(project, 1.5))}
+    stage = {"name": "native", "outputs": ["blis"], "jobs": 2, "env": env}
+    declare(project, {"final": {"requirements": ["blis"]}, "stage": [stage]})
+
+
+def _slow_compiler(project: Project, seconds: float) -> Path:
+    """Write a C compiler that waits before it compiles."""
+    return _script(
+        project.folder / "cc",
+        f'case " $* " in *" -c "*) echo cc $*; sleep {seconds};; esac\n'
+        'exec /usr/bin/cc "$@"\n',
+    )
+
+
+def _script(path: Path, text: str) -> Path:
+    """Write a script of a shell, and return its path."""
+    path.write_text(f"#!/bin/bash\n{text}", "utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def measured(project: Project, index: Index) -> None:
+    """A build with a process that took most of this machine's memory the last time."""
+    del index
+    tree = kernels_tree(project)
+    declare_solo(project, outputs=[tree])
+    project.nox("-s", "build-stages")
+    (record,) = project.store.glob("wheels/*/record.json")
+    content = json.loads(record.read_bytes())
+    content["memory"]["process"] = (Machine().memory_limit() or 0) * 3 // 5
+    record.write_text(json.dumps(content))
+    declare_solo(project, outputs=[tree], env={"NEW": "1"})
+
+
+def no_sandbox(project: Project, index: Index) -> None:
+    """The first example with a stage without a sandbox; uv links the packages."""
+    edited(project, index)
+    copy = project.folder / "copy-of-noxfile"
+    if copy_file(str(project.noxfile), str(copy)):
+        pytest.skip("uv clones packages on this file system")
+    document = project.pyproject.read_text("utf-8")
+    project.pyproject.write_text(f"{document}sandbox = false\n", "utf-8")
+
+
+def two_disks(project: Project, index: Index) -> None:
+    """The first example on a machine whose /dev/shm is another file system."""
+    toys(project, index)
+    other = Path("/dev/shm")  # noqa: S108 - not for a file
+    if not other.is_dir() or other.stat().st_dev == project.folder.stat().st_dev:
+        pytest.skip("shared memory isn't another file system")
+
+
+def busy(project: Project, index: Index) -> None:
+    """A project with a script that runs a command while other runs hold four locks.
+
+    Each lock is released when the command waits for it.
+    """
+    del index
+    declare_solo(project, outputs=[kernels_tree(project)], name="kernels")
+    environments = project.folder / ".nox"
+    names = [
+        f"making-{path_id(environments / 'build-stages')}",
+        f"locking-{path_id(project.pyproject)}",
+        f"environment-{path_id(environments / 'build-stage-kernels')}",
+    ]
+    folder = project.store / "locks"
+    folder.mkdir(parents=True)
+    first, *others = (folder / f"{it}.lock" for it in names)
+    locks = [first, project.store / "users.lock", *others]
+    files = " ".join(f"{number}>{it}" for number, it in enumerate(locks, 3))
+    _script(
+        project.folder / "while-others-run",
+        f"""\
+exec {files}
+for number in 3 4 5 6; do flock $number; done
+number=3
+timeout 100 "$@" 3>&- 4>&- 5>&- 6>&- 2>&1 | while IFS= read -r line; do
+    echo "$line"
+    case $line in *"waiting for"*) flock --unlock $number; : $((number++));; esac
+done
+""",
+    )
 
 
 def shared(project: Project, index: Index) -> None:
@@ -840,6 +934,8 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(twice_edited, slow, shared, child_pipelines, existing, pythons, two_jobs),
         *(two_machines, released, variants, vendored_matrix, pips, farm),
         *(outdated, branch, cached, shards, processors, abi3, linked),
+        *(two_machines, released, variants, one_by_one, measured, two_disks),
+        *(busy, no_sandbox),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
@@ -847,6 +943,7 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(failing.unlike, failing.wrong_name, failing.no_gpu, failing.no_platform),
         *(failing.no_storage, failing.locked_out, failing.no_python),
         *(failing.flat_layout, failing.wrong_gpu, failing.other_torch),
+        *(failing.no_filter, failing.half_made),
     )
 }
 """The worlds that build packages made for them."""
