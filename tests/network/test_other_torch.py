@@ -47,6 +47,6 @@ def test_an_extension_gets_a_verdict_about_another_torch(tmp_path: Path) -> None
     checks = {it["check"]: it for it in wheel["checks"]}
     other = checks.pop("torch 2.12.1")
     assert other["state"] == "failed"
-    assert "torch 2.12.1 lacks _ZN3c1019NotImplementedErrorC1E" in other["text"]
+    assert "it lacks _ZN3c1019NotImplementedErrorC1E" in other["text"]
     assert {it["state"] for it in checks.values()} == {"ok"}
     assert checks[f"torch {TORCH}"]["text"] == "loads"

@@ -68,7 +68,7 @@ def test_another_torch_is_tried(
     words = ("-L", str(torches), "-ltorch")
     write(project, compile_library(tmp_path / "ext.so", code, *words))
     said = refused(project, *VERIFY, "--torch", "2.11,2.12", "--json")
-    assert "torch 2.12.1 lacks add, needed by kernels/ext.so" in said
+    assert "torch 2.12.1: it lacks add, needed by kernels/ext.so" in said
     assert "the release: a wheel isn't what it says, so nothing is released" in said
     assert not (project.wheelhouse / "SHA256SUMS").exists()
 
@@ -122,7 +122,7 @@ def test_each_cell_is_verified_beside_the_others(
 
     declare(project, {**table, "matrix": {"source": ["good", "also"]}})
     done = project.nox(*release, "--torch", "2.12", check=False)
-    assert "torch 2.12.1 lacks add, needed by kernels/ext.so" in done.output
+    assert "torch 2.12.1: it lacks add, needed by kernels/ext.so" in done.output
     assert (project.wheelhouse / "also/SHA256SUMS").is_file()
     project.nox(*release)
 

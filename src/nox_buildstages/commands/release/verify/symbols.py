@@ -99,11 +99,11 @@ def check_torch(
     }
     for binary in binaries:
         problems += (
-            f"{binary.name} needs {it}, and {name} needs {', '.join(sorted(cuda))}"
+            f"{binary.name} needs {it}, and it needs {', '.join(sorted(cuda))}"
             for it in binary.needed
             if cuda and it.startswith(_CUDA) and it not in cuda
         )
-    problems += _describe_missing(binaries, find, provided, name)
+    problems += _describe_missing(binaries, find, provided, "it")
     return Verdict(
         check=name,
         state="failed" if problems else "ok",
