@@ -79,8 +79,6 @@ _UNSHARE = {"x86_64": 272, "aarch64": 97}.get(platform.machine(), 0)
 _PRCTL = {"x86_64": 157, "aarch64": 167}.get(platform.machine(), 0)
 _SET_SECCOMP = 22
 _LANDLOCK = 444
-
-
 _NAMESPACES: dict[tuple[int, int | None], int] = {(_UNSHARE, None): errno.EPERM}
 
 

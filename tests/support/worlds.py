@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +87,36 @@ def torch(project: Project) -> None:
     shutil.copytree(
         EXAMPLES / "torch", project.folder, ignore=IGNORED, dirs_exist_ok=True
     )
+
+
+def nvcc(project: Project) -> None:
+    """A source that CMake compiles with nvcc; the page shows the table."""
+    project.write("")
+    for path, text in {
+        "pyproject.toml": """
+            [build-system]
+            requires = ["scikit-build-core", "cmake", "ninja"]
+            build-backend = "scikit_build_core.build"
+
+            [project]
+            name = "kern"
+            version = "1.0"
+        """,
+        "CMakeLists.txt": """
+            cmake_minimum_required(VERSION 3.24)
+            project(kern LANGUAGES CXX CUDA)
+            add_library(kern SHARED kern.cu)
+            install(TARGETS kern DESTINATION kern)
+        """,
+        "kern.cu": """
+            #include <cuda/std/cstddef>
+
+            __global__ void add(float *a, cuda::std::size_t i) { a[i] += 1; }
+        """,
+    }.items():
+        file = project.folder / "kern" / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(dedent(text))
 
 
 # Packages made here
@@ -644,7 +675,7 @@ def _script(path: Path, text: str) -> Path:
 
 
 def measured(project: Project, index: Index) -> None:
-    """A build with a process that took most of this machine's memory the last time."""
+    """A package whose last build had a process with most of this machine's memory."""
     del index
     tree = kernels_tree(project)
     declare_solo(project, outputs=[tree])
@@ -704,6 +735,22 @@ timeout 100 "$@" 3>&- 4>&- 5>&- 6>&- 2>&1 | while IFS= read -r line; do
 done
 """,
     )
+
+
+def wrong_nvcc(project: Project, index: Index) -> None:
+    """A package that extends a torch for CUDA 13, and an nvcc of CUDA 12."""
+    make_wheel(index.folder, "torch", "2.13.0+cu130")
+    make_sdist(
+        *(index.folder, "flash-attn", "2.8.3"),
+        build_requires=["tinybackend", "torch"],
+        requires=["torch"],
+    )
+    stage = {"name": "kernels", "outputs": ["flash-attn"]}
+    declare(project, {"final": {"requirements": ["flash-attn"]}, "stage": [stage]})
+    program = project.folder / "cuda/bin/nvcc"
+    program.parent.mkdir(parents=True)
+    _script(program, "echo Cuda compilation tools, release 12.4, V12.4.131\n")
+    project.nox("-s", "build-stages-lock")
 
 
 def shared(project: Project, index: Index) -> None:
@@ -920,7 +967,7 @@ def shards(project: Project, index: Index) -> None:
 
 
 REAL: Mapping[str, Callable[[Project], None]] = {
-    world.__name__: world for world in (first, tutorial, frozenlist, torch)
+    world.__name__: world for world in (first, tutorial, frozenlist, torch, nvcc)
 }
 """The worlds that build packages from PyPI."""
 
@@ -935,7 +982,7 @@ TOY: Mapping[str, Callable[[Project, Index], None]] = {
         *(two_machines, released, variants, vendored_matrix, pips, farm),
         *(outdated, branch, cached, shards, processors, abi3, linked),
         *(two_machines, released, variants, one_by_one, measured, two_disks),
-        *(busy, no_sandbox),
+        *(busy, no_sandbox, wrong_nvcc),
         *(failing.hints, failing.offline, failing.mirror, failing.lossy),
         *(failing.no_version, failing.local_version, failing.broken_promise),
         *(failing.replaced, failing.no_tool, failing.no_wheel_at_run_time),
