@@ -137,18 +137,19 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         for problem in located.problems:
             print_lines(annotate(str(problem), path, problem.line, os.environ))
         raise SystemExit(_draw(located)) from None
+    run = replace(
+        begin_run(cells.first.project.wheelhouse),
+        stops_on_error=invocation.stops_on_error,
+    )
     pythons = cells.first.project.pythons
-    installed = (it for it in pythons if shutil.which(f"python{it}"))
-    first_python = next(installed, next(iter(pythons), None))
-    if first_python is None:
-        first_python = _choose_python(cells.first.project)
+    first_python = next(iter(pythons), None) or _choose_python(cells.first.project)
+    if len(pythons) > 1:
+        installed = (it for it in sorted(pythons, key=_is_shim) if _which(it))
+        first_python = next(installed, first_python)
     adapter = _Adapter(
         document=document,
         cells=cells,
-        run=replace(
-            begin_run(cells.first.project.wheelhouse),
-            stops_on_error=invocation.stops_on_error,
-        ),
+        run=run,
         lock=EnvironmentLock(invocation=invocation),
         python=first_python,
     )
@@ -262,8 +263,7 @@ def _require_python(
     if not (sessions and pythons and invocation.makes_environments):
         return
     folders = (Path(invocation.envdir, session_folder(name)) for name in sessions)
-    programs = (name for version in pythons for name in (f"python{version}", version))
-    if any(map(shutil.which, programs)) or any(map(is_complete, folders)):
+    if any(map(is_complete, folders)) or any(map(_which, pythons)):
         return
     from uv import find_uv_bin  # noqa: PLC0415 - rarely needed
 
@@ -730,8 +730,35 @@ def _search_python(wanted: str) -> Path | None:
     from nox_buildstages.system.process import run as run_program  # noqa: PLC0415
 
     uv = Path(find_uv_bin())
-    on_path = shutil.which(f"python{wanted}") or wanted
-    return find_interpreter(on_path, uv=uv, runner=run_program)
+    return find_interpreter(_which(wanted) or wanted, uv=uv, runner=run_program)
+
+
+def _which(wanted: str) -> str | None:
+    """Return the program of a Python on PATH; a shim only if it runs."""
+    program = _find_program(wanted)
+    if program is None or not _is_shim(wanted):
+        return program
+    from nox_buildstages.system.process import Command, run  # noqa: PLC0415 - rarely needed
+
+    ran = run(Command(argv=(program, "-c", ""), env=os.environ))
+    return None if ran.returncode else program
+
+
+def _is_shim(wanted: str) -> bool:
+    """Whether the program of a Python is a script, such as a shim of pyenv.
+
+    pyenv has a shim for each Python of this machine, and it fails unless that Python is
+    selected here.
+    """
+    with suppress(OSError), open(_find_program(wanted) or "", "rb") as file:
+        return file.read(2) == b"#!"
+    return False
+
+
+def _find_program(wanted: str) -> str | None:
+    if _is_this_python(wanted):
+        return sys.executable
+    return shutil.which(f"python{wanted}") or shutil.which(wanted)
 
 
 def _unusable(location: Path, problem: str) -> UsageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -404,6 +405,21 @@ def test_no_python_that_the_project_requires(project: Project) -> None:
     said = refused(project, "-s", "build-stages-lock")
     assert f"Python =={ABSENT}.* isn't installed here, and nox runs on {HERE}." in said
     project.nox("--list")
+
+
+def test_a_shim_is_no_python(project: Project) -> None:
+    """A script of pyenv for a Python that isn't selected here fails."""
+    shims = project.folder / "shims"
+    shims.mkdir()
+    shim = shims / f"python{ABSENT}"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    declare(project, {"python": [ABSENT], "final": {"requirements": []}})
+    path = os.pathsep.join((str(shims), project.env["PATH"]))
+    said = refused(project, "-s", "build-stages", env={"PATH": path})
+    assert f"Python {ABSENT} isn't installed here" in said
+    declare(project, {"python": [ABSENT, HERE], "final": {"requirements": []}})
+    project.nox("-s", "build-stages-lock", env={"PATH": path})
 
 
 @needs_two
