@@ -31,7 +31,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     sessions.register(pyproject)
 
 
-def stage(**keys: object) -> Callable[[F], F]:
+def stage(*positional: object, **keys: object) -> Callable[[F], F]:
     """Declare a stage in a noxfile, above `register`: a decorator.
 
     The name of the function, with ``-`` for ``_``, is the name of the stage. The
@@ -39,11 +39,12 @@ def stage(**keys: object) -> Callable[[F], F]:
     ``_`` for ``-``, whose values it wants. It must call the `Build`.
 
     Args:
+        positional: Nothing: each key needs a name.
         keys: The keys of a stage in the table, with ``_`` for ``-``.
     """
     from nox_buildstages import sessions  # noqa: PLC0415 - importing us stays cheap
 
-    return sessions.decorate(keys)
+    return sessions.decorate(positional, keys)
 
 
 def __getattr__(name: str) -> object:

@@ -84,21 +84,48 @@ _registered: list[Path] = []
 """The files that it has registered."""
 
 
-def decorate(keys: Mapping[str, object]) -> Callable[[F], F]:
+@_end_with_message()
+def decorate(
+    positional: Sequence[object], keys: Mapping[str, object]
+) -> Callable[[F], F]:
     """Return a decorator that declares a stage in Python."""
-    from inspect import getsource  # noqa: PLC0415
-
-    from nox_buildstages.config.decorated import read_function  # noqa: PLC0415 - most have none
+    if positional:  # such as the function, without parentheses
+        raise UsageError(
+            subject="@nox_buildstages.stage",
+            problem="the keys of the stage are missing, or have no names",
+            hint='write them as keywords:\n  @nox_buildstages.stage(outputs=["NAME"])',
+        )
+    from nox_buildstages.config.decorated import read_function, read_source  # noqa: PLC0415 - most have none
 
     @_end_with_message()
     def declare(function: F) -> F:
-        declared = read_function(
-            function, keys, getsource(function), is_late=bool(_registered)
-        )
+        source = read_source(function)
+        declared = read_function(function, keys, source, is_late=bool(_registered))
         _decorated.append(declared)
         return function
 
     return declare
+
+
+def _take_path(pyproject: object) -> Path:
+    """Return the file that a noxfile registers.
+
+    Raises:
+        UsageError: It is no path, or another file is registered.
+    """
+    subject = "register()"
+    if not isinstance(pyproject, (str, os.PathLike)):
+        problem = f"expected the path of a pyproject.toml, found {pyproject!r}"
+        raise UsageError(subject=subject, problem=problem)
+    if _registered:  # nox would replace sessions of the same name
+        raise UsageError(
+            subject=subject,
+            problem=f"was called before, for {_registered[0]}",
+            hint="call it once, and give another project a noxfile of its own",
+        )
+    path = Path(pyproject).absolute()
+    _registered.append(path)
+    return path
 
 
 @_end_with_message()
@@ -110,8 +137,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     Call this function from a noxfile; a faulty table ends nox with a message that lists
     every problem.
     """
-    path = Path(pyproject).absolute()
-    _registered.append(path)
+    path = _take_path(pyproject)
     decorated = tuple(_decorated)  # of this call alone
     _decorated.clear()
     for stream in (sys.stdout, sys.stderr):
@@ -750,7 +776,7 @@ def _is_shim(wanted: str) -> bool:
     pyenv has a shim for each Python of this machine, and it fails unless that Python is
     selected here.
     """
-    with suppress(OSError), open(_find_program(wanted) or "", "rb") as file:
+    with suppress(OSError), Path(_find_program(wanted) or "").open("rb") as file:
         return file.read(2) == b"#!"
     return False
 

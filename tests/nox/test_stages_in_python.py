@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.packages import make_sdist, make_tree, read_from_wheel
+from support.pair import refused
 
 if TYPE_CHECKING:
     from support.index import Index
@@ -116,3 +117,20 @@ def test_a_stage_below_register_is_an_error(project: Project, index: Index) -> N
         noxfile.write(late)
     listed = project.nox("--list", check=False).output
     assert "error: stage generate: its function stands below register()" in listed
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("@stage\ndef a(session, build): build()", "the keys of the stage are missing"),
+        ("@stage(['a'])\ndef a(session, build): build()", "or have no names"),
+        ("register()\nregister()", "register(): was called before, for "),
+        ("register(1)", "register(): expected the path of a pyproject.toml, found 1"),
+    ],
+)
+def test_a_wrong_call_is_an_error(
+    project: Project, index: Index, code: str, error: str
+) -> None:
+    """A noxfile that calls us in another way than it must ends with a message."""
+    prepare(project, index, f"from nox_buildstages import register, stage\n{code}\n")
+    assert error in refused(project, "--list")

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nox_buildstages.config.decorated import Function, code_before, read_function
+from nox_buildstages.config.decorated import (
+    Function,
+    code_before,
+    read_function,
+    read_source,
+)
 from nox_buildstages.config.project import read_cells
 from nox_buildstages.errors import DeclarationError, UsageError
 from nox_buildstages.reader import parse_toml
@@ -38,7 +43,14 @@ def before(code: str) -> str:
         ("if ok():\n    build()\nend()", "if ok():\n    build()\nend()"),
         ("for it in 'ab':\n    build(it)", "for it in 'ab':\n    build(it)"),
         ("def inner():\n    build()\ninner()", "def inner():\n    build()\ninner()"),
-        ("helper(build)\nend()", "helper(build)"),
+        ("helper(build)\nend()", "helper(build)\nend()"),
+        ("prepare() or build()\nend()", "prepare() or build()\nend()"),
+        ("it = build() if ok() else 0\nend()", "it = build() if ok() else 0\nend()"),
+        ("[build(it) for it in ()]\nend()", "[build(it) for it in ()]\nend()"),
+        ("later = lambda: build()\nend()", "later = lambda: build()\nend()"),
+        ("other = build\nend()\nother()", "other = build\nend()\nother()"),
+        ("print(build()[0].name)\nend()", "print(build()[0].name)"),
+        ("one, = build()\nend()", ""),
     ],
 )
 def test_code_before_the_first_build_counts(code: str, counted: str) -> None:
@@ -112,6 +124,7 @@ def test_a_function_gets_the_values_of_the_axes_that_it_names() -> None:
         (kernels, {"output": ["one"]}, "unknown key; did you mean 'outputs'?"),
         (kernels, {"dependencies": "torch"}, "expected a list of strings"),
         (kernels, {"outputs": ["a b"]}, "'a b' is not a requirement"),
+        (kernels, {"jobs": None}, "found None"),
         (axes, {}, "takes cuda_arch, which is no axis of the matrix"),
     ],
 )
@@ -133,5 +146,11 @@ def test_a_function_must_take_a_session_and_a_build_and_call_it() -> None:
         read_function(lambda: None, {}, "")
     with pytest.raises(UsageError, match=r"never calls build\(\)"):
         read_function(never, {}, getsource(never))
+    with pytest.raises(UsageError, match="a stage is a function with `def`"):
+        read_source(print)
+    scope: dict[str, object] = {}
+    exec("def made(session, build): build()", scope)  # noqa: S102
+    with pytest.raises(UsageError, match="stage made: the source of its function"):
+        read_source(scope["made"])
     with pytest.raises(UsageError, match=r"below register\(\)"):
         read_function(kernels, {}, getsource(kernels), is_late=True)

@@ -28,7 +28,15 @@ Function: TypeAlias = Callable[..., object]
 _GIVEN = 2
 """The parameters before those for axes: the session and the build."""
 
+_NO_FUNCTION = "a stage is a function with `def`"
+
 _SIMPLE = (ast.Expr, ast.Assign, ast.AnnAssign, ast.Return)
+
+_UNSURE = (
+    *(ast.BoolOp, ast.IfExp, ast.Compare, ast.Lambda, ast.GeneratorExp),
+    *(ast.ListComp, ast.SetComp, ast.DictComp),
+)
+"""Expressions whose parts may be evaluated later, or never."""
 
 
 class DecoratedStage(Value, eq=False):
@@ -54,6 +62,22 @@ class DecoratedStage(Value, eq=False):
         """Return the arguments for a cell: the values of the axes in `parameters`."""
         values = {axis.replace("-", "_"): value for axis, value in choices}
         return {it: values[it] for it in self.parameters if it in values}
+
+
+def read_source(function: object) -> str:
+    """Return the source of the function of a stage.
+
+    Raises:
+        UsageError: It isn't a function of Python, or nobody knows its source.
+    """
+    subject = f"stage {getattr(function, '__name__', function)}"
+    if not inspect.isfunction(function):
+        raise UsageError(subject=subject, problem=_NO_FUNCTION)
+    try:
+        return inspect.getsource(function)
+    except OSError as error:
+        problem = f"the source of its function can't be read: {error}"
+        raise UsageError(subject=subject, problem=problem) from None
 
 
 def read_function(
@@ -90,8 +114,7 @@ def read_function(
         raise UsageError(subject=subject, problem=problem) from None
     defined = tree.body[0]
     if not isinstance(defined, ast.FunctionDef):
-        problem = "a stage is a function with `def`"
-        raise UsageError(subject=subject, problem=problem)
+        raise UsageError(subject=subject, problem=_NO_FUNCTION)
     if not any(_calls(it, build) for it in defined.body):
         raise UsageError(
             subject=subject,
@@ -122,13 +145,24 @@ def code_before(body: Sequence[ast.stmt], build: str) -> str:
         body = body[1:]
     first = next((at for at, it in enumerate(body) if _names(it, build)), len(body))
     counted = body
-    if first < len(body) and isinstance(statement := body[first], _SIMPLE):
-        value = statement.value
+    if first < len(body) and _surely_calls(statement := body[first], build):
+        value = getattr(statement, "value", None)
         is_alone = isinstance(value, ast.Call) and _is_name(value.func, build)
         parts = [*value.args, *value.keywords] if isinstance(value, ast.Call) else []
         evaluates = any(isinstance(it, ast.Call) for n in parts for it in walk(n))
         counted = body[: first + (not is_alone or evaluates)]
     return "\n".join(map(ast.unparse, counted))
+
+
+def _surely_calls(node: ast.AST, name: str) -> bool:
+    """Whether a simple statement, or an expression, calls a name whatever happens."""
+    if isinstance(node, ast.Call) and _is_name(node.func, name):
+        return True
+    if isinstance(node, _UNSURE) or (
+        isinstance(node, ast.stmt) and not isinstance(node, _SIMPLE)
+    ):
+        return False
+    return any(_surely_calls(it, name) for it in ast.iter_child_nodes(node))
 
 
 def _calls(node: ast.AST, name: str) -> bool:

@@ -406,6 +406,8 @@ def _describe(value: object) -> str:
     for kind, word in _SCALARS:
         if isinstance(value, kind):
             return f"the {word} {value}"
+    if value is None:  # only of a stage in Python
+        return "None"
     return "a table" if isinstance(value, Mapping) else "a list"
 
 
