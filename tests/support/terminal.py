@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 from support.project import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from support.project import Project
 
 COLUMNS = 100
 """Of the terminal."""
+
+CTRL_C, CTRL_D = "\x03", "\x04"
 
 _CODES = re.compile(r"(\x1b\[[0-9;?]*[A-Za-z]|[\r\n])")
 _INCOMPLETE = re.compile(r"\x1b(?:\[[0-9;?]*)?\Z")
@@ -100,7 +102,7 @@ def watch(
     env: Mapping[str, str],
     *,
     columns: int,
-    stop_at: str = "",
+    keys: Sequence[tuple[str, str]] = (),
 ) -> tuple[list[str], Terminal]:
     """Run a command on a terminal, in colour.
 
@@ -109,12 +111,13 @@ def watch(
         folder: Where.
         env: All that it sees of the environment.
         columns: How wide the terminal is.
-        stop_at: What the terminal shows when Ctrl-C is pressed.
+        keys: What is typed, one after the other, as soon as the screen matches the
+            regular expression before it.
 
     Returns:
         All that the terminal showed, one after the other, and its screen at the end.
     """
-    screen, shown = Terminal(columns), [""]
+    screen, shown, before, left = Terminal(columns), [""], "", [*keys]
     colourful = {name: env[name] for name in env if name != "NO_COLOR"}
     argv = ["/bin/bash", "-c", command]
     with _started(argv, folder, colourful, columns) as (process, ours):
@@ -122,9 +125,13 @@ def watch(
             screen.write(text)
             if str(screen) != shown[-1]:
                 shown.append(str(screen))
-            if stop_at and stop_at in shown[-1]:
-                os.killpg(process.pid, signal.SIGINT)
-                stop_at = ""
+            now = "\n".join(screen.lines)
+            if left and now != before and re.search(left[0][0], now):
+                before, (_, typed) = now, left.pop(0)
+                if typed == CTRL_C:
+                    os.killpg(process.pid, signal.SIGINT)
+                else:
+                    os.write(ours, typed.encode())
     process.wait(30)
     return shown, screen
 

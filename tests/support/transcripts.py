@@ -11,6 +11,7 @@ in one folder and one shell, in their order:
   Blocks that follow each other with the same command show one run of it.
 - ``text WORLD COLUMNS $ COMMAND``: the command runs on a terminal of that width. What
   is shown is part of what the terminal shows at some moment, and no line wraps.
+  What follows a prompt, ``…# `` or ``[Y/n]``, is typed.
 - ``text WORLD COLUMNS ^C WORDS $ COMMAND``: Ctrl-C is pressed when the terminal shows
   the words.
 - ``toml WORLD``: its tables are written to the pyproject.toml, in place of those that
@@ -55,6 +56,8 @@ HIDDEN = (
 CACHE_USE = re.compile(r" \(s?ccache: [^)]*\)")
 """What a compiler cache had, which counts in blocks that show it."""
 PROMPT = "$ "
+TYPED = re.compile(r"(?:\S*# |.*\[Y/n\] ?)(.*)")
+"""A prompt on a terminal, and what is typed there."""
 END = "\x01"
 TIME = r"(?:an? |\d+(?:\.\d+)? ?)(?:seconds?|minutes?|hours?|ms|s|min|h)\b"
 VARYING = (
@@ -120,6 +123,13 @@ class Step:
             for start, end in zip(starts, [*starts[1:], len(self.lines)], strict=True)
         ]
 
+    def keys(self) -> list[tuple[str, str]]:
+        """Return what is typed on the terminal, and at what; Ctrl-D ends a shell."""
+        if self.stop_at:
+            return [(re.escape(self.stop_at), terminal.CTRL_C)]
+        typed = [f"{it[1]}\n" for it in map(TYPED.fullmatch, self.lines) if it]
+        return [(r"(# |\[Y/n\] )\Z", it) for it in (*typed, terminal.CTRL_D)]
+
     def run(self, shell: Shell) -> list[str]:
         """Run the commands, or write the tables; return what each command printed."""
         if self.kind != "text":
@@ -135,7 +145,7 @@ class Step:
             key = (command, self.columns)
             if self.kind != "text" or key not in shell.seen:
                 if self.columns:
-                    shell.watch(command, self.columns, self.stop_at)
+                    shell.watch(command, self.columns, self.keys())
                 else:
                     status, output = shell.run(command)
                     assert status == 0 or shown != [ELLIPSIS], f"{command}\n{output}"
@@ -207,11 +217,13 @@ class Shell:
             lines.append(line)
         return int(line.split()[1]), "".join(lines).removesuffix("\n")
 
-    def watch(self, command: str, columns: int, stop_at: str) -> None:
+    def watch(
+        self, command: str, columns: int, keys: Sequence[tuple[str, str]]
+    ) -> None:
         """Run a command on a terminal, and see all that it shows."""
         folder = Path(self.run("pwd")[1].strip())
         seen, screen = terminal.watch(
-            command, folder, self._env, columns=columns, stop_at=stop_at
+            command, folder, self._env, columns=columns, keys=keys
         )
         # A path stays one word, however long it is.
         wrapped = [it for it in screen.too_long if " " in it.strip()]

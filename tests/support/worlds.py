@@ -589,7 +589,7 @@ def faulty_table(project: Project, index: Index) -> None:
 
 
 def faulty_source(project: Project, index: Index) -> None:
-    """A source that doesn't compile."""
+    """A source that doesn't compile, and a shell with the same prompt everywhere."""
     del index
     make_tree(
         *(project.folder / "kern", "kern", "1.0"),
@@ -606,6 +606,7 @@ def faulty_source(project: Project, index: Index) -> None:
         [[tool.nox-buildstages.stage]]
         name = "native"
         outputs = ["kern @ ./kern"]
+        env = { PROMPT_COMMAND = "PS1='\\\\w# '" }
     """)
 
 

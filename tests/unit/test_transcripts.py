@@ -116,6 +116,20 @@ def test_steps_on_a_terminal() -> None:
     assert most_like(["made kerns"], outputs) == outputs[1]
 
 
+def test_what_follows_a_prompt_is_typed(tmp_path: Path) -> None:
+    """Each line at a prompt of its own, and Ctrl-D at the end."""
+    command = (
+        "printf 'sh# '; read x; printf 'more? [Y/n] '; read y; printf 'sh# ';"
+        ' read z || echo; echo "<$x$y$z>"'
+    )
+    (step,) = steps_of(
+        f"```text toy 80 $ {command}\nsh# one\nmore? [Y/n]\nsh#\n<one>\n```\n"
+    )
+    with Shell(tmp_path, {}, {}) as shell:
+        (output,) = step.run(shell)
+    assert matches(step.lines, output)
+
+
 def test_what_a_cache_had_counts_if_it_is_shown(tmp_path: Path) -> None:
     """So other blocks are the same on machines with a compiler cache."""
     line = "built (ccache: 3 of 4 compilations cached)"
