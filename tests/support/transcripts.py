@@ -8,7 +8,8 @@ in one folder and one shell, in their order:
   Without any ``$``, each line is a command, and none may fail. ``console WORLD $
   COMMAND`` runs another command first.
 - ``text WORLD $ COMMAND``: the command runs, and what is shown is part of its output.
-  Blocks that follow each other with the same command show one run of it.
+  Blocks that follow each other with the same command show one run of it. ``json`` in
+  place of ``text`` only changes the colours.
 - ``text WORLD COLUMNS $ COMMAND``: the command runs on a terminal of that width. What
   is shown is part of what the terminal shows at some moment, and no line wraps.
   What follows a prompt, ``…# `` or ``[Y/n]``, is typed.
@@ -16,8 +17,7 @@ in one folder and one shell, in their order:
   the words.
 - ``toml WORLD``: its tables are written to the pyproject.toml, in place of those that
   have the same header and name.
-- ``console uncompared: WHY`` and ``text uncompared: WHY``: the output can't come from a
-  test.
+- ``console uncompared: WHY``, or with another kind: the output can't come from a test.
 
 A line ``…`` stands for any number of lines, and ``…`` in a line for any text. Times,
 sizes, versions, keys and the folders of paths may differ; empty lines don't count.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 FENCE = re.compile(
-    r"^```(console|text|toml) ([a-z][a-z0-9-]*)"
+    r"^```(console|text|json|toml) ([a-z][a-z0-9-]*)"
     r"(?: (\d+))?(?: \^C (.+?))?(?: \$ (.+))?$"
 )
 ELLIPSIS = "…"
@@ -71,6 +71,8 @@ VARYING = (
     (r"^\d{4}(?:-\d\d){2} [\d:,]{12} \d+ ", "# "),  # of the debug log
     (r"\b\d{4}(?:-\d\d){2} \d\d:\d\d\b", "#"),
     (r'("(?:seconds|cores|memory(?:-per-job)?)": )[\d.]+', r"\1#"),
+    (r'("(?:size|process|build|jobs)": )\d+', r"\1#"),
+    (r'"\d{4}-\d\d-\d\dT[\d:.]+Z"', "#"),
     (r"\bprocess \d+", "process #"),
     (r"\d+ of \d+ lines", "# lines"),
     (r"\b\d+/(\d+ (?:files|steps))\b", r"#/\1"),
@@ -248,7 +250,7 @@ def steps_of(text: str) -> list[Step]:
             end = lines.index("```", first)
             kind, world, columns, stop_at, command = fence.groups()
             step = Step(
-                kind=kind,
+                kind=kind.replace("json", "text"),
                 world=world,
                 columns=int(columns or 0),
                 stop_at=stop_at or "",

@@ -32,13 +32,13 @@ def test_each_output_is_compared_or_says_why_not(page: Path) -> None:
     """Help is compared elsewhere, and a block of commands alone shows no output."""
     text = page.read_text("utf-8")
     blocks = re.findall(
-        r"^```(text|console)\n(.+\n)((?:.*\n)*?)```$", text, re.MULTILINE
+        r"^```(text|json|console)\n(.+\n)((?:.*\n)*?)```$", text, re.MULTILINE
     )
     silent = [
         f"{first}{rest}"
         for kind, first, rest in blocks
         if not first.endswith(" --help\n")
-        and (kind == "text" or "\n$ " in f"\n{first}{rest}")
+        and (kind != "console" or "\n$ " in f"\n{first}{rest}")
     ]
     assert silent == []
 
@@ -91,7 +91,7 @@ def test_steps_of_a_page() -> None:
     page = (
         "```console\nnox\n```\n\n"
         "```console toy\n$ nox --list\n…\n$ ls\n```\n\n"
-        "```text toy $ nox -s x\nerror: x\n```\n\n"
+        "```json toy $ nox -s x\nerror: x\n```\n\n"
         "```console toy\ncd a\nls\n```\n"
     )
     first, second, third = steps_of(page)
