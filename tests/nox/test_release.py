@@ -150,6 +150,13 @@ def test_a_release_has_these_files(vendored: Released) -> None:
     assert "py_serializable" not in vendored.output
 
 
+@pytest.mark.slow
+def test_sboms_in_wheels_are_made_in_silence(released: Released) -> None:
+    """The library that writes them logs each of its classes."""
+    output = released.project.nox(*RELEASE, "--", "--embed-sbom").output
+    assert "py_serializable" not in output
+
+
 def test_sha256sum_verifies_the_sums(vendored: Released) -> None:
     """The sums list all files except the index, whose pages have the same hashes."""
     env, house = vendored.project.env, vendored.house

@@ -24,7 +24,8 @@ def generate(session, build, flavour):
         file.write(flavour)
     print("was cached:", build.is_cached)
     (wheel,) = build("early")
-    print(wheel.name, wheel.size > 0, wheel.is_cached, "PATH" in build.env)
+    print(wheel.name, wheel.size > 0, wheel.is_cached)
+    print(build.env["TZ"], build.env["VIRTUAL_ENV"], "HOME" in build.env)
 
 
 nox_buildstages.register()
@@ -57,10 +58,12 @@ def test_a_function_prepares_the_source_that_the_table_uses(
     """Sources are read after the function has changed them."""
     prepare(project, index)
     first = project.nox("-s", "build-stages", "-j", "2").output
-    assert "early-1.0-py3-none-any.whl True False True" in first
+    assert "early-1.0-py3-none-any.whl True False\n" in first
+    (environment,) = project.folder.glob(".nox/build-stage-generate*")
+    assert f"UTC {environment} False\n" in first
     second = project.nox("-s", "build-stages").output
     assert "was cached: True" in second
-    assert "early-1.0-py3-none-any.whl True True True" in second
+    assert "early-1.0-py3-none-any.whl True True\n" in second
     planned = project.nox("-s", "build-stages-plan", "--", "--json", apart=True)
     stages = json.loads(planned.output)["stages"]
     outputs = {it["name"]: it for stage in stages for it in stage["outputs"]}

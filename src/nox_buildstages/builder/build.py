@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.builder.backend_variables import backend_variables
 from nox_buildstages.builder.context import SESSION
 from nox_buildstages.builder.prepare import occupy_environment, prepare_environment
 from nox_buildstages.builder.stage import (
@@ -21,7 +23,6 @@ from nox_buildstages.value import Record, Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from nox_buildstages.builder.context import BuildContext
     from nox_buildstages.builder.stage import BuildOrder, OutputResult
@@ -102,9 +103,10 @@ class Build(Record):
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables of the stage, with its environment on ``PATH``.
+        """The environment variables that the build backends of all outputs get.
 
-        Rules for single outputs aren't in it, nor a build's own ``HOME``.
+        Without the folders of a single build, such as its own ``HOME``, and without
+        its number of jobs.
         """
         location, outer = self.environment.location, self.context.tools.run.outer
         outputs = [it.name for it in self.stage.outputs]
@@ -112,13 +114,15 @@ class Build(Record):
             {*self.context.variables(self.stage, it, location).items()}
             for it in outputs
         ]
-        variables = dict(sorted(set.intersection(*common)))
-        path = variables.get("PATH", outer.get("PATH", os.defpath))
+        declared = dict(sorted(set.intersection(*common)))
         if all(self.context.has_own_cuda(self.stage, it) for it in outputs):
-            variables = add_cuda(variables, location, path=path)
-            path = variables["PATH"]
-        path = os.pathsep.join((str(self.environment.bin), path))
-        return {**variables, "PATH": path, "VIRTUAL_ENV": str(location)}
+            path = declared.get("PATH", outer.get("PATH", os.defpath))
+            declared = add_cuda(declared, location, path=path)
+        found = backend_variables(
+            outer, self.environment, declared=declared, home=Path()
+        )
+        of_build = {"GIT_CEILING_DIRECTORIES", "HOME", "TMPDIR"} - declared.keys()
+        return {name: found[name] for name in found if name not in of_build}
 
 
 def call_function(

@@ -82,6 +82,8 @@ def run_release(workspace: Workspace) -> None:
         equal = "1 wheel is" if count == 1 else f"{count} wheels are"
         workspace.tools.run.report(f"{equal} equal to what {path.name} says")
         return
+    # Nox shows every message of the library that writes SBOMs.
+    logging.getLogger("py_serializable").setLevel(logging.WARNING)
     context = workspace.context(workspace.ensure_locks()[0])
     house, environment = workspace.wheelhouse, workspace.environment
     folder = house.folder
@@ -300,7 +302,6 @@ def _write_sbom(
 
     The caller occupies the environment.
     """
-    logging.getLogger("py_serializable").setLevel(logging.WARNING)  # nox shows all
     from nox_buildstages.commands.release.sbom import (  # noqa: PLC0415 - needs an extra
         format_sbom,
     )
