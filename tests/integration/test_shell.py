@@ -55,9 +55,16 @@ def kept(project: Project) -> list[Path]:
 
 
 def test_a_patch_from_the_shell_repairs_a_build(
-    project: Project, index: Index, capfd: pytest.CaptureFixture[str]
+    project: Project,
+    index: Index,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The tree of the failed build is kept until the output is built."""
+    """The tree of the failed build is kept until the output is built.
+
+    If the user's shell doesn't start there, another one does.
+    """
+    caplog.set_level("INFO", logger="nox")
     for name in NAMES:
         settings = {"faults": ["raise"]} if name == "birch" else {}
         make_sdist(index.folder, name, "1.0", settings=settings)
@@ -77,8 +84,13 @@ def test_a_patch_from_the_shell_repairs_a_build(
         "pwd; ls $HOME/..; sed -i 's/\"raise\"//' tinybackend.json",
         "rebuild || exit 4",
     ]
+    shell = project.folder / "shell"
+    shell.write_text("#!/bin/sh\nexit 1\n")
+    shell.chmod(0o755)
+    sessions = Sessions(project=project, id="2-shell", variables={"SHELL": str(shell)})
     with commands("\n".join(script)):
-        Sessions(project=project, id="2-shell").run_body("build-stages-shell", "birch")
+        sessions.run_body("build-stages-shell", "birch")
+    assert f"{shell} doesn't start in the sandbox" in caplog.text
     said = capfd.readouterr().out
     assert "left-by-the-build" in said
     assert "rebuild: failed (exit status 1) after" in said

@@ -255,7 +255,8 @@ class ShellSession(Value):
         return self.build_dir.folder / "bin"
 
     def _run_shell(self, backend: Backend) -> int:
-        sandbox, outer = backend.sandbox, self.job.context.tools.run.outer
+        sandbox, tools = backend.sandbox, self.job.context.tools
+        outer = tools.run.outer
         settings = self.bin / "rebuild.json"
         texts = {
             "tree": str(self.project),
@@ -282,14 +283,16 @@ class ShellSession(Value):
             **backend.env,
             "PATH": f"{self.bin}:{backend.env['PATH']}",
         }
-        shells = (it for it in (outer.get("SHELL"), "bash") if it)
+        shells = (it for it in (outer.get("SHELL"), "bash", "/bin/sh") if it)
         found = (shutil.which(it, path=outer.get("PATH")) for it in shells)
-        command = Command(
-            argv=(next(filter(None, found), "/bin/sh"),),
-            cwd=self.project,
-            env=env,
-            umask=USUAL_UMASK,
-        )
+        for shell in filter(None, found):
+            command = Command(
+                argv=(shell,), cwd=self.project, env=env, umask=USUAL_UMASK
+            )
+            trial = replace(command, argv=(shell, "-c", "exit"))
+            if not tools.runner(sandbox.wrap(trial)).returncode:
+                break
+            tools.run.report(f"{shell} doesn't start in the sandbox")
         return run_in_foreground(sandbox.wrap(command))
 
     def offer_patch(self) -> bool:
