@@ -272,8 +272,10 @@ def test_the_cuda_example_as_it_was(
     )
     assert f" \N{BALLOT X} kernels: {nvcc} 13.0\n" in printed
     assert "is too new: this nvcc accepts gcc up to 5" in printed
+    assert ", and remove CUDA_HOME from its env:" in printed
     error = kernels.refused()
     assert error.problem == f"{nvcc} 13.0"
+    assert ", and remove CUDA_HOME from its env:" in error.hint
     assert any(
         "is too new: this nvcc accepts gcc up to 5" in it for it in error.details
     )

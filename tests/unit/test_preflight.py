@@ -425,8 +425,10 @@ def test_what_brings_a_missing_part_of_cuda(error: str, added: str) -> None:
         known=Known(cuda_libraries=("cublas",)),
         trial=TrialResult(language="CUDA", compiler="nvcc", error=error),
         source=CUDA,
+        variables={"CUDA_HOME": "/of/pass-env"},
     )
     assert finding is not None
+    assert "CUDA_HOME" not in finding.hint
     extras = ",".join(filter(None, ("nvcc,cudart,cccl", added, "cublas")))
     assert finding.hint.splitlines()[1:] == [
         "[[tool.nox-buildstages.stage]]        # kernels",

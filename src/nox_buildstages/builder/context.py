@@ -531,8 +531,11 @@ class BuildContext(Value, eq=False):
 
         A ``CUDA_HOME`` in the table's ``env`` overrides it.
         """
-        declared = self._declared(stage, output)
-        return self._has_nvcc(stage) and "CUDA_HOME" not in declared
+        return self._has_nvcc(stage) and not self.names_cuda(stage, output)
+
+    def names_cuda(self, stage: Stage, output: NormalizedName) -> bool:
+        """Whether the table's ``env`` has a ``CUDA_HOME`` for an output."""
+        return "CUDA_HOME" in self._declared(stage, output)
 
     def _has_nvcc(self, stage: Stage) -> bool:
         """Whether the environment of a stage contains nvcc."""

@@ -120,6 +120,7 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
         known=known,
         has_built=previous is not None and previous.recipe.source == job.recipe.source,
         has_own_cuda=context.has_own_cuda(stage, job.output.name),
+        names_cuda=context.names_cuda(stage, job.output.name),
         may_have_nvcc=find_nvcc(env) is not None,
         torch=torch,
         has_ninja=shutil.which("ninja", path=env["PATH"]) is not None,

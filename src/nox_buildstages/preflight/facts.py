@@ -168,6 +168,7 @@ class Facts(Value):
     has_built: bool = False  # whether the store has a wheel of the same source
     nvcc: Nvcc | None = None
     has_own_cuda: bool = False  # whether nvcc is from the stage's environment
+    names_cuda: bool = False  # whether the table's env has a CUDA_HOME
     may_have_nvcc: bool = True  # false if there is none, for sure
     torch: Torch | None = None
     compiler: Compiler | None = None

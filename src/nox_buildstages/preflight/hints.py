@@ -72,10 +72,9 @@ def add_nvcc(facts: Facts, cuda: Version, *extras: str | None) -> str:
         )
     known = facts.known.cuda_libraries
     usual = dict.fromkeys((*TOOLKIT_PARTS, *filter(None, extras), *known))
-    named = "CUDA_HOME" in facts.variables and not facts.has_own_cuda
     return (
         "build with the CUDA of PyPI: add it to the dependencies of the stage"
-        f"{', and remove CUDA_HOME from its env' * named}:\n"
+        f"{', and remove CUDA_HOME from its env' * facts.names_cuda}:\n"
         + set_in_stage(facts, "dependencies", [cuda_toolkit(usual, cuda)])
     )
 

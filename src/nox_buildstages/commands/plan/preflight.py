@@ -101,6 +101,7 @@ def check_build(
         open_files=sandbox.open_files,
         is_elsewhere=not sandbox.may_move,
         known=known,
+        names_cuda=context.names_cuda(stage, output),
         torch=torch_of(pins),
         has_gpu=has_gpu(),
         jobs=stage.jobs,
