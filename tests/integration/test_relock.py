@@ -213,7 +213,7 @@ class World:
             earlier={name: load_lock(earlier[name], name=name) for name in earlier},
         )
         try:
-            locks = locker.make_locks()
+            locks = locker.make_locks().locks
         except UnresolvableError as failure:
             raise explain(failure) from failure.error
         return {lock.name: lock for lock in locks}

@@ -93,6 +93,31 @@ def facts(
     return KnownMetadata(project=project, static={A: promise, B: promise})
 
 
+def test_a_rule_without_effect_is_reported() -> None:
+    """A name that isn't required can't be removed; stated metadata is never replaced.
+
+    Of an output whose metadata is unknown, nothing is said.
+    """
+    idle = PackageRules(
+        build_requires_remove=(canonicalize_name("whel"),),
+        requires_dist=(),
+        requires_dist_remove=(canonicalize_name("scipy"),),
+    )
+    lines = facts({"a": idle}, known=metadata("1.0", "numpy>1")).idle_rules()
+    misspelled = "whel: a doesn't require it; did you mean 'wheel'?"
+    assert [line.removeprefix("package.a.") for line in lines] == [
+        f"build-requires.remove has no effect on {misspelled}",
+        "requires-dist.remove has no effect on scipy: a doesn't require it",
+        "metadata has no effect: the source of a says what the wheel requires",
+    ]
+    busy = PackageRules(
+        build_requires_remove=(canonicalize_name("torch"),),
+        requires_dist_remove=(canonicalize_name("numpy"),),
+    )
+    assert not [*facts({"a": busy}, known=metadata("1.0", "Numpy>1")).idle_rules()]
+    assert len([*facts({"a": idle}).idle_rules()]) == 1
+
+
 def test_a_static_pkg_info_is_enough(tmp_path: Path) -> None:
     """Its metadata counts, and nothing is run."""
     text = f"{STATIC}Requires-Dist: numpy\nRequires-Python: >=3.9\nProvides-Extra: x\n"

@@ -48,6 +48,14 @@ def match_runtime(
                 yield canonicalize_name(requirement.name)
 
 
+def dependency_metadata(
+    settings: Mapping[str, Any],
+) -> dict[NormalizedName, Mapping[str, Any]]:
+    """Return ``dependency-metadata`` by project."""
+    entries = settings.get("dependency-metadata", ())
+    return {canonicalize_name(it["name"]): it for it in entries if "name" in it}
+
+
 def package_rules(
     settings: Mapping[str, Any],
     outputs: Iterable[Output],
@@ -66,11 +74,7 @@ def package_rules(
         )
         for name in settings.get(key, {})
     }
-    metadata = {
-        canonicalize_name(it["name"]): it
-        for it in settings.get("dependency-metadata", ())
-        if "name" in it
-    }
+    metadata = dependency_metadata(settings)
     general = _settings_of(settings.get("config-settings", {}))
     rules = {**declared}
     named.update(dict.fromkeys(metadata.keys() & specifiers.keys()))

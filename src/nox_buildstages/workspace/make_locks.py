@@ -25,7 +25,7 @@ from nox_buildstages.lock.files.effects import (
 from nox_buildstages.lock.files.inputs import digest_declarations, digest_inputs
 from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.from_uv_lock import make_preference
-from nox_buildstages.lock.resolve.locker import Locker, UnresolvableError
+from nox_buildstages.lock.resolve.locker import Locker, MadeLocks, UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
 from nox_buildstages.lock.resolve.uv_compile import SYSTEM_HINTS, Resolver
 from nox_buildstages.model import FINAL, minor_version
@@ -142,6 +142,7 @@ class ProjectLocker(Record):
             *find_idle_matches(project.match_runtime, by_cell),
             *find_idle_constraints(constraints, by_cell),
             *dict.fromkeys(it for one in projects for it in find_idle_editables(one)),
+            *sorted(frozenset.intersection(*(cell.idle_rules for cell in cells))),
         ]
         used = [
             {package.name for it in locks.values() for package in it.pylock.packages}
@@ -193,7 +194,7 @@ class ProjectLocker(Record):
             made = self._lock_cell(
                 context, targets, locks, failures, is_upgrade=is_upgrade
             )
-            by_name = {lock.name: replace(lock, dates=self.dates) for lock in made}
+            by_name = {it.name: replace(it, dates=self.dates) for it in made.locks}
             if FINAL in by_name:
                 first = self.contexts[0]
                 projects = [it.project for it in self.contexts]
@@ -201,7 +202,11 @@ class ProjectLocker(Record):
                     projects, first.interpreter, first.tools.run
                 )
                 by_name[FINAL] = replace(by_name[FINAL], declared=declared)
-            cells.append(share_cells.CellLocks(project=context.project, locks=by_name))
+            cells.append(
+                share_cells.CellLocks(
+                    project=context.project, locks=by_name, idle_rules=made.idle_rules
+                )
+            )
         if failures:
             from nox_buildstages.lock.explain.cells import explain_cells  # noqa: PLC0415 - few fail
 
@@ -217,7 +222,7 @@ class ProjectLocker(Record):
         failures: list[Failure],
         *,
         is_upgrade: bool,
-    ) -> tuple[Lock, ...]:
+    ) -> MadeLocks:
         """Make the locks of a cell; note its failures, for each Python.
 
         Raises:
@@ -246,7 +251,7 @@ class ProjectLocker(Record):
             python = python if is_own and len(project.pythons) > 1 else ""
             failures.append((project, python, error))
             targets = tuple(it for it in targets if python and it.version != python)
-        return ()
+        return MadeLocks(locks=(), idle_rules=frozenset())
 
     @contextmanager
     def open_locker(

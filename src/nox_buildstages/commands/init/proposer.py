@@ -519,7 +519,7 @@ class Proposer(Value):
             metadata_provider=provider,
         )
         try:
-            return locker.make_locks()
+            return locker.make_locks().locks
         except (UnresolvableError, IncompatibleOutputsError) as failure:
             raise failure.error from failure
 

@@ -27,6 +27,7 @@ class CellLocks(Value):
 
     project: Project
     locks: Mapping[str, Lock]
+    idle_rules: frozenset[str] = frozenset()  # rules of outputs without effect
 
 
 def find_divergence(cells: Sequence[CellLocks]) -> DivergingStageError | None:

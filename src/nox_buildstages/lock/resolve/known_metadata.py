@@ -8,7 +8,12 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from nox_buildstages.config import writing
+from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.config.local_version import has_placeholder
+from nox_buildstages.declarations.builds import (
+    dependency_metadata,
+    extra_requirements,
+)
 from nox_buildstages.lock.files.lockfile import Lock, LockedOutput, Pin
 from nox_buildstages.lock.resolve.local_versions import (
     added_requirements,
@@ -118,10 +123,7 @@ class KnownMetadata(Record):
 
         The version has no local part until the local version is known.
         """
-        known = self.static[name].metadata
-        if known is None and name in self.answers:
-            known = self.answers[name].answer.metadata
-        known = known or self.static[name].promise
+        known = self._stated_metadata(name)
         if known is None:
             return None
         corrections = self._corrections(name)
@@ -132,6 +134,13 @@ class KnownMetadata(Record):
             return known
         version = with_local_version(known.version, self.local_versions[name])
         return replace(known, version=version)
+
+    def _stated_metadata(self, name: NormalizedName) -> Metadata | None:
+        """Return the metadata of an output's wheel without corrections of the table."""
+        known = self.static[name].metadata
+        if known is None and name in self.answers:
+            known = self.answers[name].answer.metadata
+        return known or self.static[name].promise
 
     def _corrections(self, name: NormalizedName) -> Corrections:
         """Return the corrections of a wheel's METADATA, as far as they are known."""
@@ -146,11 +155,46 @@ class KnownMetadata(Record):
     def build_requires(self, name: NormalizedName) -> tuple[str, ...]:
         """Return an output's build requirements, as the table corrects them, sorted."""
         rules = self.project.rules(name)
+        remaining = rules.apply_removals(self._stated_build_requires(name))
+        return tuple(sorted({*remaining, *map(str, rules.build_requires_add)}))
+
+    def _stated_build_requires(self, name: NormalizedName) -> set[str]:
+        """Return an output's build requirements without corrections of the table."""
         required = {*self.static[name].requires}
         if name in self.answers:
             required.update(self.answers[name].answer.requires)
-        remaining = rules.apply_removals(required)
-        return tuple(sorted({*remaining, *map(str, rules.build_requires_add)}))
+        return required
+
+    def idle_rules(self) -> Iterator[str]:
+        """Yield a line for each rule of an output that changes nothing."""
+        settings = self.project.uv
+        for name in self.static:
+            rules = self.project.rules(name)
+            extra = (str(it) for it, _ in extra_requirements(settings, name))
+            required = {*self._stated_build_requires(name), *extra}
+            known = self._stated_metadata(name)
+            removals = [("build-requires", rules.build_requires_remove, required)]
+            if known is not None:
+                requires_dist = {*known.requires_dist}
+                removed = rules.requires_dist_remove
+                removals.append(("requires-dist", removed, requires_dist))
+            for key, removed, texts in removals:
+                names = {canonicalize_name(Requirement(it).name) for it in texts}
+                for it in removed:
+                    if it not in names:
+                        yield (
+                            f"package.{name}.{key}.remove has no effect on {it}: {name}"
+                            f" doesn't require it{did_you_mean(it, names)}"
+                        )
+            if (
+                self.static[name].metadata is not None
+                and rules.requires_dist is not None
+                and name not in dependency_metadata(settings)
+            ):
+                yield (
+                    f"package.{name}.metadata has no effect: the source of {name} says"
+                    " what the wheel requires"
+                )
 
     def requirements(self, stage: Stage) -> Iterator[Requirement]:
         """Yield all requirements of a stage's environment."""

@@ -78,6 +78,13 @@ class LockState(Record):
         run_in_parallel(partial(it.resolve_provisionally, stage) for it, stage in begun)
 
 
+class MadeLocks(Value):
+    """All locks of a project."""
+
+    locks: tuple[Lock, ...]
+    idle_rules: frozenset[str]  # a line for each rule of an output without effect
+
+
 class Locker(Value):
     """Makes all locks of a project."""
 
@@ -89,7 +96,7 @@ class Locker(Value):
     inputs: str  # a digest
     earlier: Mapping[str, Lock] = field(default_factory=dict)  # by name
 
-    def make_locks(self) -> tuple[Lock, ...]:
+    def make_locks(self) -> MadeLocks:
         """Make the lock of every stage, of the project itself and of ``final``.
 
         Raises:
@@ -153,13 +160,15 @@ class Locker(Value):
             state.start_over()
 
         has_donors = any(target.donor is not None for target in state.targets)
-        return with_series(
+        locks = with_series(
             merge_targets(
                 (target.target, target.lock(name, is_asked_marked=has_donors))
                 for target in state.targets
             )
             for name in (*(stage.name for stage in self.graph.order), FINAL)
         )
+        idle = (frozenset(target.known.idle_rules()) for target in state.targets)
+        return MadeLocks(locks=locks, idle_rules=frozenset.intersection(*idle))
 
     def _first_state(
         self,
