@@ -578,6 +578,28 @@ def test_typos_in_jobs_memory_and_time(key: str, value: str, expected: str) -> N
     assert problem.startswith(f"stage[0].{key}: expected {expected}, found ")
 
 
+@pytest.mark.parametrize(
+    ("lines", "contains"),
+    [
+        ("wheelhouse = '.'", "the pyproject.toml"),
+        ("wheelhouse = '../..'", "the pyproject.toml"),
+        ("wheelhouse = 'build-stages'", "lock-dir"),
+        ("wheelhouse = 'x'\nlock-dir = 'x/locks'", "lock-dir"),
+    ],
+)
+def test_the_wheelhouse_is_a_folder_of_its_own(lines: str, contains: str) -> None:
+    """Git ignores everything in it, and its files are written over."""
+    (problem,) = told(in_top(lines))
+    expected = f"contains {contains}; choose a folder that has nothing else"
+    assert problem == f"wheelhouse: {expected}"
+
+
+def test_a_variable_is_set_or_passed() -> None:
+    """``env`` would win, and ``pass-env`` would have no effect."""
+    (problem,) = told(in_stage("env = { A = '1' }\npass-env = ['B', 'A']"))
+    assert problem == "stage[0].pass-env[1]: 'A' has no effect: env sets it"
+
+
 def test_shards_need_a_compiler_cache() -> None:
     """A stage has one unless it turns it off."""
     assert declared(in_stage("shards = 3")).stages[0].shards == 3

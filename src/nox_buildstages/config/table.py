@@ -41,6 +41,7 @@ def read_project(item: Item) -> Project | None:
             declared.fault(
                 f"stage {stage.name} builds {own} already; leave out one of the two"
             )
+    _check_wheelhouse(item, found)
     if own in packages:
         package = item.document.find("tool", TOOL, "package")
         rules = ((package and getters.items_by_name(package)) or {})[own]
@@ -81,6 +82,20 @@ def read_project(item: Item) -> Project | None:
     )
 
 
+def _check_wheelhouse(item: Item, found: Mapping[str, Any]) -> None:
+    """Add a fault if the wheelhouse, which git ignores, holds something else."""
+    wheelhouse = found["wheelhouse"]
+    others = {
+        "the pyproject.toml": item.document.path.parent,
+        "lock-dir": found["lock_dir"],
+    }
+    for name, folder in others.items():
+        if wheelhouse and folder and folder.is_relative_to(wheelhouse):
+            declared = item.document.find("tool", TOOL, "wheelhouse") or item
+            declared.fault(f"contains {name}; choose a folder that has nothing else")
+            return
+
+
 def read_stages(item: Item) -> tuple[Stage, ...] | None:
     """Read the array of stages."""
     if isinstance(item.value, list):
@@ -97,6 +112,10 @@ def read_stage(item: Item) -> Stage | None:
     if (found["shards"] or 1) > 1 and found["compiler_cache"] == "off":
         shards = item.child("shards", found["shards"])
         shards.fault("shards need a compiler cache, and compiler-cache is false")
+    passed = item.child("pass-env", found["pass_env"])
+    for number, name in enumerate(found["pass_env"] or ()):
+        if name in (found["env"] or {}):
+            passed.child(number, name).fault(f"{name!r} has no effect: env sets it")
     # If one of the two is missing, there is a fault, and nobody sees the stage.
     name, outputs = found.pop("name") or "", found.pop("outputs") or ()
     return Stage(name=name, outputs=outputs, location=item.location, **found)
@@ -465,7 +484,7 @@ TOP: Mapping[str, Key] = {
         default="wheelhouse",
         type="path",
         example='wheelhouse = "dist"',
-        text="The folder of the wheels.",
+        text="The folder of the wheels, which has nothing else in it.",
     ),
     "match-runtime": Key(
         getters.list_of(getters.project_name),
