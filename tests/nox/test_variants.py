@@ -146,6 +146,32 @@ def test_what_describes_variants(released: Project) -> None:
 
 
 @pytest.mark.slow
+def test_the_provenance_of_variants(released: Project, tmp_path: Path) -> None:
+    """Each file has a statement, which names the wheel that was built."""
+    folder = released.wheelhouse / "variants"
+    lines = (folder / "provenance.jsonl").read_text("utf-8").splitlines()
+    named = {}
+    for line in lines:
+        statement = json.loads(line)
+        (subject,) = statement["subject"]
+        assert subject["digest"]["sha256"] == sha256_of(folder / subject["name"])
+        named[subject["name"]] = statement["predicate"]
+    assert sorted(named) == sorted(path.name for path in folder.glob("*.whl"))
+    variant = named[f"kernels-1.0-{TAG}-9.0.whl"]
+    internal = variant["buildDefinition"]["internalParameters"]
+    assert internal["variant"] == ARCHS["9.0"]["variant"]
+    built = released.wheelhouse / "9.0" / f"kernels-1.0-{TAG}.whl"
+    *_, original = variant["runDetails"]["byproducts"]
+    assert original == {"name": built.name, "digest": {"sha256": sha256_of(built)}}
+
+    path = tmp_path / "one.jsonl"
+    path.write_text(next(it for it in lines if f"{TAG}-9.0.whl" in it), "utf-8")
+    release = "build-stages-release(arch=9.0)"
+    said = refused(released, "-s", release, "--", "--check", str(path))
+    assert "equal as built, but what was changed afterwards isn't repeated" in said
+
+
+@pytest.mark.slow
 def test_other_sessions_ignore_variants(released: Project) -> None:
     """A merge takes none of them, and a release without the word removes them."""
     folder = released.wheelhouse / "variants"

@@ -120,6 +120,30 @@ def build_statement(
     }
 
 
+def describe_change(
+    statement: Mapping[str, Any], name: str, sha256: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the statement about a wheel that was made from the one of a statement.
+
+    ``changes`` are parameters that describe the changes.
+
+    Raises:
+        KeyError: It isn't one of `build_statement`.
+    """
+    predicate = statement["predicate"]
+    definition, details = predicate["buildDefinition"], predicate["runDetails"]
+    internal = {**definition["internalParameters"], **changes}
+    byproducts = [*details["byproducts"], *statement["subject"]]
+    return {
+        **statement,
+        "subject": [{"name": name, "digest": {"sha256": sha256}}],
+        "predicate": {
+            "buildDefinition": {**definition, "internalParameters": internal},
+            "runDetails": {**details, "byproducts": byproducts},
+        },
+    }
+
+
 def _describe_source(result: OutputResult) -> dict[str, Any]:
     """Return the name, the URI if known, and the digest of a wheel's source."""
     source, recipe = result.output.source, result.wheel.recipe

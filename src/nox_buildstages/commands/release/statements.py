@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packaging.utils import parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from nox_buildstages import reader
 from nox_buildstages.commands.release.provenance import (
@@ -151,7 +151,10 @@ def _read_wheel(table: reader.Table) -> tuple[str, str]:
 
     def read_name(value: object) -> str:
         name = reader.text(value)
-        parse_wheel_filename(name)
+        try:
+            parse_wheel_filename(name)
+        except InvalidWheelFilename:  # it may be a variant, which ends with a label
+            parse_wheel_filename(f"{name.rpartition('-')[0]}.whl")
         if "/" in name:
             raise reader.UnreadableError("isn't the name of a file")
         return name

@@ -6,15 +6,20 @@ import hashlib
 import json
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.commands.final import run_all_cells
+from nox_buildstages.commands.release.provenance import (
+    describe_change,
+    format_statements,
+)
 from nox_buildstages.commands.release.release import read_released_entry
 from nox_buildstages.errors import BuildStagesError, UsageError
 from nox_buildstages.model import VARIANTS, minor_version
 from nox_buildstages.store.key import digest_json
 from nox_buildstages.system.files import (
     make_ignored_folder,
+    read_text,
     sha256_of,
     temporary_folder,
 )
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.model import Cell, Project, Variant
     from nox_buildstages.run.run import Run
+    from nox_buildstages.wheelhouse.index import IndexEntry
     from nox_buildstages.workspace.session_options import Options
 
 NULL = "null"
@@ -141,7 +147,7 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
             raise _same_variant(project, wheel.filename, paths)
         if wheel.features is not None:
             variants.setdefault(wheel.release, {})[wheel.label] = wheel.features
-    index, descriptions = {}, {}
+    index, descriptions, statements = {}, {}, []
     make_ignored_folder(folder)
     with Wheelhouse(folder).hold_lock(), temporary_folder("making-", folder) as scratch:
         for name, wheel in wheels.items():
@@ -158,6 +164,7 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
             index[name] = replace(
                 entry, filename=name, sha256=sha256_of(path), size=path.stat().st_size
             )
+            statements.append(_read_statement(wheel, index[name]))
             if wheel.label:
                 text = _describe(variants[wheel.release])
                 described = replace(
@@ -171,6 +178,7 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
                 descriptions[described.filename] = text
                 index[described.filename] = described
         files = {**checksums.index_files([*index.values()]), **descriptions}
+        files[checksums.PROVENANCE] = format_statements(statements).encode()
         sums = {name: index[name].sha256 for name in wheels}
         # The sums are written first: they list the files of an interrupted release.
         checksums.write_sums(folder, {**checksums.read_sums(folder), **sums})
@@ -203,12 +211,7 @@ def _find_wheels(cells: Cells) -> Iterator[_Wheel]:
             sums = checksums.read_sums(folder)
             entries = Wheelhouse(folder).read_manifest().wheels
             if not sums or any(sums.get(it["file"]) != it["sha256"] for it in entries):
-                raise BuildStagesError(
-                    subject=str(folder),
-                    problem="its wheels weren't released, so there are no variants",
-                    hint="release all cells:\n"
-                    "  nox -s build-stages-release -- --variants",
-                )
+                raise _not_released(folder)
             for entry in entries:
                 cell = project.stage_cell(entry["stage"])
                 wheel = _Wheel(path=folder / entry["file"], sha256=entry["sha256"])
@@ -223,6 +226,36 @@ def _find_wheels(cells: Cells) -> Iterator[_Wheel]:
                 if owner != features or not is_valid:
                     label = digest_json(features)[:8]
                 yield replace(wheel, label=label, features=features)
+
+
+def _read_statement(wheel: _Wheel, entry: IndexEntry) -> dict[str, Any]:
+    """Return the provenance of a new file, from that of the released wheel.
+
+    Raises:
+        BuildStagesError: The release has none.
+    """
+    path = wheel.path.with_name(checksums.PROVENANCE)
+    try:
+        statements = map(json.loads, read_text(path).splitlines())
+        released: dict[str, Any] = next(
+            it
+            for it in statements
+            if it["subject"][0]["digest"]["sha256"] == wheel.sha256
+        )
+        if not wheel.label:
+            return released
+        changes = {"variant": wheel.features}
+        return describe_change(released, entry.filename, entry.sha256, changes)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration) as error:
+        raise _not_released(path.parent) from error
+
+
+def _not_released(folder: Path) -> BuildStagesError:
+    return BuildStagesError(
+        subject=str(folder),
+        problem="its wheels weren't released, so there are no variants",
+        hint="release all cells:\n  nox -s build-stages-release -- --variants",
+    )
 
 
 def _find_features(project: Project, cell: Cell) -> Variant | None:
