@@ -162,6 +162,8 @@ def test_the_plan_says_what_is_wrong_with_the_lock_files() -> None:
     assert draw(missing, Style()).startswith(
         "locks: there are none yet; to make them: nox -s build-stages-lock\n\nfinal"
     )
+    damaged = replace(missing, lock_changes="pylock.warp.toml: can't be read: …")
+    assert draw(damaged, Style()).startswith("locks: pylock.warp.toml: can't be read")
 
 
 def totals(*branches: Branch, cores: int = 2) -> str:

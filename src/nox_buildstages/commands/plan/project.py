@@ -284,7 +284,7 @@ def _unknown_selection(problem: str, word: str, known: Iterable[str]) -> UsageEr
 def _check_locks(
     workspace: Workspace,
 ) -> tuple[Literal["current", "stale", "missing"], str]:
-    """Return the state of the lock files, and what has changed if they are stale."""
+    """Return the state of the lock files, and what is wrong with those that exist."""
     try:
         for view in workspace.each_cell():
             folder.read_locks(view.project, view.tools.run, inputs=workspace.inputs)
@@ -293,7 +293,9 @@ def _check_locks(
             if isinstance(error, StaleLockError):
                 error = workspace.explain_stale(error)
             return "stale", error.problem
-        return "missing", ""
+        if isinstance(error, StaleLockError):
+            return "missing", error.problem if error.subject else ""
+        return "missing", error.summary
     return "current", ""
 
 

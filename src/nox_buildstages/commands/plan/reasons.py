@@ -73,7 +73,7 @@ class Plan(Value):
     """The plan of a project."""
 
     locks: Literal["current", "stale", "missing"]  # the state of the lock files
-    lock_changes: str = ""  # why they are stale
+    lock_changes: str = ""  # why they are stale, or which one is missing or damaged
     pythons: tuple[str, ...]  # minor versions
     outputs: tuple[PlannedOutput, ...]  # of each Python, in the order of the stages
     trees: tuple[Tree, ...] = ()  # of each cell and Python

@@ -75,7 +75,8 @@ def describe_locks(plan: Plan) -> tuple[str, ...]:
     """Return the problem with the lock files, and the fix."""
     fix = "nox -s build-stages-lock"
     if plan.locks == "missing":
-        return (f"locks: there are none yet; to make them: {fix}",)
+        problem = plan.lock_changes or "there are none yet"
+        return (f"locks: {problem}; to make them: {fix}",)
     return (
         f"locks: out of date, {plan.lock_changes}",
         f"planned with these lock files; locking may change more: {fix}",

@@ -218,7 +218,8 @@ def _read_files(project: Project) -> _LockFiles:
                 stamps[name] = file_stamp(path)
     if not stamps:
         problem = f"there are no lock files in {show_path(lock_dir, project.root)}"
-        raise StaleLockError(subject="", problem=problem)
+        hint = "make them:\n  nox -s build-stages-lock"
+        raise StaleLockError(subject="", problem=problem, hint=hint)
     missing = next((name for name in paths if name not in stamps), None)
     if missing is not None:
         label = project.stage_label(missing)
