@@ -96,22 +96,27 @@ def test_without_a_terminal_there_is_a_heartbeat(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "value"),
-    [((), ""), pytest.param(("-j", "2"), "often", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("flags", [(), ("-j", "2")])
 def test_verbose_streams_what_backends_print(
-    project: Project, flags: tuple[str, ...], value: str
+    project: Project, flags: tuple[str, ...]
 ) -> None:
     """As it comes, and to the log as well.
 
     A line of progress comes every half minute, unless a number of seconds is set.
     """
-    env = {"NOX_BUILDSTAGES_HEARTBEAT": value}
+    env = {"NOX_BUILDSTAGES_HEARTBEAT": ""}
     done = project.nox("-v", *flags, "-s", "build-stages", *REBUILD, env=env)
     assert re.findall(r"^\[\d/3\].*$", done.output, re.MULTILINE) == [*SAYS]
     assert SAYS[1] in (project.wheelhouse / "logs/kernels.log").read_text("utf-8")
     assert not LINE.search(done.output)
+
+
+@pytest.mark.parametrize("value", ["often", "-1", "nan"])
+def test_a_heartbeat_is_a_number_of_seconds(project: Project, value: str) -> None:
+    """Another value would have no effect."""
+    env = {"NOX_BUILDSTAGES_HEARTBEAT": value}
+    failed = project.nox("--list", env=env, check=False).output
+    assert f"error: NOX_BUILDSTAGES_HEARTBEAT is '{value}'\nhelp: set it to" in failed
 
 
 @pytest.mark.slow

@@ -195,10 +195,7 @@ def _open_screen(shared: Journal | None) -> Screen:
     children print to the stream of the process that was called.
     """
     columns = None if shared is None else os.environ.get(_BOARD_VARIABLE)
-    try:
-        every = float(os.environ.get(_HEARTBEAT_VARIABLE, ""))
-    except ValueError:
-        every = HEARTBEAT
+    every = _read_heartbeat(os.environ.get(_HEARTBEAT_VARIABLE, ""))
     say = _LOGGER.info if shared is None else _say_in_parent
     if is_folding(os.environ):
         return Folds(say=say, every=every, journal=shared, env=dict(os.environ))
@@ -213,6 +210,23 @@ def _open_screen(shared: Journal | None) -> Screen:
             colour=has_colour(os.environ, is_terminal=True),
         )
     return Heartbeat(say=say, every=every, journal=shared)
+
+
+def _read_heartbeat(value: str) -> float:
+    """Return the seconds of silence after which a line is printed.
+
+    Raises:
+        UsageError: The value of the variable is no number of seconds.
+    """
+    if not value:
+        return HEARTBEAT
+    with suppress(ValueError):
+        if (seconds := float(value)) >= 0:
+            return seconds
+    raise UsageError(
+        problem=f"{_HEARTBEAT_VARIABLE} is {value!r}",
+        hint="set it to a number of seconds, or unset it",
+    )
 
 
 def _say_in_parent(line: Shown) -> None:
