@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nox_buildstages.system.locks import hold_lock
 from nox_buildstages.value import replace
 from support.native import Native, wait_until_safe
 from support.packages import in_tree_backend, make_tree
@@ -101,6 +102,9 @@ def kill_while_it_sleeps(project: Project, pidfile: Path) -> None:
         time.sleep(1)  # so that there is a checkpoint
         os.killpg(nox.pid, signal.SIGKILL)
         nox.wait(PATIENCE)
+    for lock in (project.store / "locks").glob("*-runs.lock"):
+        with hold_lock(lock):  # the supervisor ends the build, and then itself
+            pass
 
 
 def stop_while_it_sleeps(project: Project, pidfile: Path, *words: str) -> str:
