@@ -145,7 +145,7 @@ def test_a_failed_build_leaves_out_no_other_output(
         assert ("waiting for the build of birch" in caplog.text) is not is_serial
         assert "building cedar" not in caplog.text
         return
-    assert caught.value.summary.endswith("can't be built: ash 1.0, cedar 1.0")
+    assert caught.value.summary.endswith("outputs failed: ash 1.0, cedar 1.0")
     for name in ("ash", "cedar"):
         assert f"error: {name} 1.0 (stage only) failed to build" in lines
         assert f"logs/{name}.log" in lines

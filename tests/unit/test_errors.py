@@ -284,7 +284,7 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
     (
         BuildError(
             subject="stage a",
-            problem="2 outputs can't be built: x, y",
+            problem="2 outputs failed: x, y",
             causes=[BuildError(subject="x", problem="a"), BuildError(problem="b")],
         ),
         """
@@ -292,7 +292,7 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
 
         error: b
 
-        error: stage a: 2 outputs can't be built: x, y
+        error: stage a: 2 outputs failed: x, y
         """,
     ),
     (

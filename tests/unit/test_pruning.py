@@ -116,4 +116,4 @@ def test_a_limit_that_is_exceeded_is_reported() -> None:
     """Items that can't be removed may take more than the limit."""
     result = PruneResult(left=(OLD,))
     lines = [*render(result, Limits(larger_than=9), is_dry=False)]
-    assert lines[-1] == "more than 9 B can't be removed now"
+    assert lines[-1] == "the rest is larger than 9 B, and can't be removed now"

@@ -287,7 +287,7 @@ def _join(stage: Stage, failures: Sequence[BuildError]) -> BuildError:
     subjects = ", ".join(it.subject.partition(" (")[0] for it in failures)
     return BuildError(
         subject=f"stage {stage.name}",
-        problem=f"{len(failures)} outputs can't be built: {subjects}",
+        problem=f"{len(failures)} outputs failed: {subjects}",
         causes=failures,
         hint="fix the errors above, then run the same command again",
     )

@@ -72,7 +72,8 @@ def render(result: PruneResult, limits: Limits, *, is_dry: bool) -> Iterator[str
     else:
         yield f"removed {freed}; the store now takes {size}"
     if limits.larger_than is not None and result.size > limits.larger_than:
-        yield f"more than {format_size(limits.larger_than)} can't be removed now"
+        limit = format_size(limits.larger_than)
+        yield f"the rest is larger than {limit}, and can't be removed now"
     if limits == Limits():
         yield (
             "without limits, only garbage is removed; to limit the store:"
