@@ -114,7 +114,7 @@ def test_nothing_needs_a_stage(project: Project) -> None:
             "torch: extra-build-dependencies of [tool.uv] names it, but it has a"
             in said
         )
-        assert "nothing needs a stage: everything else has a wheel for CPython" in said
+        assert "nothing needs a stage: everything has a wheel for CPython" in said
         assert project.pyproject.read_bytes() == before
 
 

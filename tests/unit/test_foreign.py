@@ -8,6 +8,7 @@ import pytest
 
 from nox_buildstages.declarations.foreign import read_foreign
 from nox_buildstages.declarations.poetry import pep440
+from nox_buildstages.errors import UsageError
 from nox_buildstages.reader import parse_toml
 
 if TYPE_CHECKING:
@@ -212,6 +213,14 @@ def test_requirements_files(tmp_path: Path) -> None:
     beside = read(tmp_path, '[project]\ndependencies = ["a"]\n')
     assert beside.requirements == ()
     assert set(beside.groups) == {"requirements.txt", "requirements-dev.txt"}
+
+
+def test_a_requirements_file_that_is_missing(tmp_path: Path) -> None:
+    """The line that names it is named, too."""
+    tmp_path.joinpath("requirements.txt").write_text("a\n-r b.txt\n", "utf-8")
+    message = r"requirements\.txt: -r b\.txt: No such file or directory"
+    with pytest.raises(UsageError, match=message):
+        read(tmp_path, "")
 
 
 def test_setuptools(tmp_path: Path) -> None:

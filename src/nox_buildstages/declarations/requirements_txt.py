@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import InvalidRequirement, Requirement
 
 from nox_buildstages.declarations.declared import REQUIREMENTS_KEY, Declared
+from nox_buildstages.errors import UsageError
 from nox_buildstages.value import Record, field
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def read_requirements_txt(
     """Read a file, with the files that it names; ``read`` takes a relative path.
 
     Raises:
-        OSError: A file can't be read.
+        OSError: The file can't be read.
+        UsageError: A file that it names can't be read.
     """
     reader = _Reader(read=read, variables=variables)
     reader.read_file(name)
@@ -94,9 +96,12 @@ class _Reader(Record):
             option, value = _NAMES.get(option, option), value.strip()
             if option in ("--requirement", "--constraint"):
                 path = posixpath.normpath(posixpath.join(folder, value))
-                self.read_file(
-                    path, is_constraint=is_constraint or option == "--constraint"
-                )
+                is_other = is_constraint or option == "--constraint"
+                try:
+                    self.read_file(path, is_constraint=is_other)
+                except OSError as error:
+                    problem = f"{text}: {error.strerror or error}"
+                    raise UsageError(subject=name, problem=problem) from error
             elif option == "--editable":
                 self._add(value, target, name)
             elif option != "--require-hashes":

@@ -82,7 +82,8 @@ def run_init(workspace: Workspace, *, document: Mapping[str, Any]) -> None:
     changes = (*scope.changes, *proposal.changes)
     if requirements and not (proposal.stages or proposal.changes):
         target = workspace.interpreter.short
-        run.report(f"nothing needs a stage: everything else has a wheel for {target}")
+        everything = "everything else" if cells.outputs else "everything"
+        run.report(f"nothing needs a stage: {everything} has a wheel for {target}")
     if scope.left_out or not requirements:
         run.report(scope.hint)
     if not (proposal.stages or changes):
