@@ -22,10 +22,10 @@ SUMS = "SHA256SUMS"  # how the next release knows the files of this release
 INDEX = "simple"
 PROVENANCE = "provenance.jsonl"
 SBOM = "sbom.cdx.json"
-VARIANTS = "-variants.json"  # after NAME-VERSION
+DESCRIPTION = "-variants.json"  # after NAME-VERSION
 
 _SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[^/\\]+)")
-_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM, VARIANTS)
+_OURS = (".whl", ".whl.metadata", PROVENANCE, SBOM, DESCRIPTION)
 
 
 def read_index_entry(path: Path, sha256: str) -> IndexEntry:

@@ -169,7 +169,7 @@ def write_variants(cells: Cells, folder: Path) -> Iterator[str]:
                 text = _describe(variants[wheel.release])
                 described = replace(
                     *(entry,),
-                    filename=f"{wheel.release}{checksums.VARIANTS}",
+                    filename=f"{wheel.release}{checksums.DESCRIPTION}",
                     sha256=hashlib.sha256(text).hexdigest(),
                     size=len(text),
                     requires_python=None,
