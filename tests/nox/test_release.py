@@ -534,3 +534,17 @@ def test_a_statement_with_other_inputs_names_them(released: Released) -> None:
     said = refused(project, "-s", "build-stage-first", *check(path))
     assert "that the build had aren't set: NAME" in said
     assert "  export NAME=…" in said
+
+
+def test_a_rebuilt_wheel_is_compared_with_the_released_one_alone(
+    released: Released,
+) -> None:
+    """A wheel of the same key in the store may be another one."""
+    path = released.project.folder / "given.jsonl"
+    subject = {"name": KERNELS, "digest": {"sha256": "0" * 64}}
+    statement = {**statements(released)[KERNELS], "subject": [subject]}
+    path.write_text(json.dumps(statement))
+    said = refused(released.project, "-s", "build-stage-first", *check(path))
+    assert f"not equal: {KERNELS}" in said
+    assert "the released wheel isn't here" in said
+    assert "help: put the released wheels beside given.jsonl to compare them" in said

@@ -96,7 +96,7 @@ def run_final(workspace: Workspace) -> str | None:
 
             if line := describe_large_store(tools.store):
                 tools.run.report(line)
-        if not works:
+        if entries and not works:
             folder = show_path(house.folder, project.root)
             tools.run.report(f"the wheels are kept, in {folder}: none is built again")
         tools.run.emit("summary", ENDED, place)

@@ -200,7 +200,9 @@ def _difference(
         first: Path | None = path.parent / name
         if not has_sha256(path.parent / name, sha256):
             stored = context.tools.store.find(statement.key, sha256)
-            first = None if stored is None else stored.path
+            first = None
+            if stored is not None and stored.sha256 == sha256:  # not another build
+                first = stored.path
         details.append(f"{statement.wheel}:")
         if first is None:
             details += ["  the released wheel isn't here", f"  rebuilt: {second}"]
