@@ -673,6 +673,26 @@ def test_what_a_command_prints_goes_in(shop: Shop, tmp_path: Path) -> None:
     assert low.reasons == (f"tool {command} '1' → '2'",)
 
 
+def test_a_tool_gets_the_variables_of_the_build(shop: Shop, tmp_path: Path) -> None:
+    """They may say where it looks for libraries; the environment's path isn't known."""
+    command = "pkg-config --modversion sysfoo"
+    shop.stage = {
+        "tools": ("mycc", command),
+        "env": {"WHERE": "{env}/lib"},
+        "pass_env": ("PKG_CONFIG_PATH",),
+    }
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("mycc", "pkg-config"):
+        (folder / name).write_text("#!/bin/sh\necho $PKG_CONFIG_PATH $WHERE\n")
+        (folder / name).chmod(0o755)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    for where in ("/a", "/b"):
+        shop.outer = {"PATH": path, "PKG_CONFIG_PATH": where}
+        tools = shop.provide().wheel.recipe.tools
+        assert {*tools.values()} == {f"{where} /dev/null/lib"}
+
+
 def test_a_build_for_this_processor_is_reported(shop: Shop) -> None:
     """Its wheel is found on machines with this processor alone."""
     shop.write(compile=["x.c"])

@@ -635,8 +635,8 @@ class BuildContext(Value, eq=False):
         try:
             versions = [
                 self.tools.run.once(
-                    (SESSION, "tool", program, *words, finder.path),
-                    partial(finder.ask, program, *words),
+                    (SESSION, "tool", program, *words, *finder.variables.items()),
+                    partial(finder.ask_tool, program, *words),
                 )
                 for program in programs
             ]

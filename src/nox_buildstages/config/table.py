@@ -255,9 +255,10 @@ STAGE: Mapping[str, Key] = {
         " An entry with several words is a command, such as one that says which"
         " system libraries there are; its output is part of the key, and it runs in"
         " each session. Programs are those that the build finds: by `CUDA_HOME`, `CC`"
-        " and similar variables that it gets, else on `PATH`. Each must be there,"
-        " except nvcc if [the environment contains it](../how-to/cuda.md). See [what"
-        " is in the key](../explanation/key.md#compilers).",
+        " and similar variables that it gets, else on `PATH`; each gets the variables"
+        " of the build. Each must be there, except nvcc if [the environment contains"
+        " it](../how-to/cuda.md). See [what is in the"
+        " key](../explanation/key.md#compilers).",
         in_key=True,
     ),
     "network": Key(

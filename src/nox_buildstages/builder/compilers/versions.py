@@ -8,6 +8,7 @@ import re
 import shlex
 from contextlib import suppress
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nox_buildstages.errors import CommandError
@@ -109,7 +110,7 @@ class ProgramFinder(Value):
                 is_certain = is_certain and files is not None
                 stamps |= {it: _stamp(it) for it in files or () if it not in stamps}
                 try:
-                    versions.append(self.ask(program, "--version"))
+                    versions.append(self.ask(program))
                 except CommandError as error:
                     versions.append(error.reason)
             if versions:
@@ -158,17 +159,35 @@ class ProgramFinder(Value):
         own = {it: self.variables[it] for it in _TOOLCHAIN if it in self.variables}
         return replace(command, env={**command.env, **own, "PATH": self.path})
 
-    def ask(self, program: str, *words: str) -> str:
-        """Return the output of a program for the words of a command line.
+    def ask_tool(self, program: str, *words: str) -> str:
+        """Return the output of a program, which gets all variables of the build.
 
         Raises:
             CommandError: The program can't be started, or fails.
         """
-        command = replace(self._command(program), argv=(program, *words))
-        stamps = _list_stamps(command) if words == ("--version",) else None
+        variables = self.variables.items()
+        own = {name: it.replace("{env}", os.devnull) for name, it in variables}
+        command = self._command(program)
+        env = {**command.env, **own, "PATH": self.path}
+        return self._ask(replace(command, argv=(program, *words), env=env), own)
+
+    def ask(self, program: str) -> str:
+        """Return what a program prints for ``--version``.
+
+        Raises:
+            CommandError: The program can't be started, or fails.
+        """
+        return self._ask(self._command(program))
+
+    def _ask(
+        self, command: Command, own: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        program, *words = command.argv
+        stamps = _list_stamps(command) if words == ["--version"] else None
         if stamps is None:
             return run_checked(self.runner, command).strip()
-        name = hashlib.sha256(repr((words, stamps)).encode()).hexdigest()
+        question = repr((words, stamps, sorted(own.items())))
+        name = hashlib.sha256(question.encode()).hexdigest()
         answer, failure = (self.cache / f"{name}.{it}" for it in ("json", "failed"))
         with suppress(OSError, ValueError):
             return answer.read_text(encoding="utf-8")
