@@ -9,11 +9,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from nox_buildstages.config.project import read
+from nox_buildstages.config.project import read, read_cells
 from nox_buildstages.errors import LockError
 from nox_buildstages.lock.files import pylock
 from nox_buildstages.lock.files.effects import (
     describe_unused,
+    find_idle_axes,
     find_idle_constraints,
     find_idle_editables,
     find_idle_matches,
@@ -82,6 +83,29 @@ def test_a_misspelled_constraint_is_reported() -> None:
     assert [*find_idle_constraints(constraints, cells)] == [
         "constraints: no environment contains numpi; did you mean 'numpy'?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "is_idle"),
+    [
+        ({"8": {}, "9": {}}, {}, True),
+        ({"8": {}}, {}, False),
+        ({"8": {"env": {"A": "1"}}, "9": {}}, {}, False),
+        ({"8": {"runs-on": ["gpu"]}, "9": {}}, {}, False),
+        ({"8": {}, "9": {}}, {"checks": [["run", "{arch}"]]}, False),
+        ({"8": {}, "9": {}}, {"requirements": ["a", "b=={arch}"]}, False),
+    ],
+)
+def test_an_axis_that_makes_no_difference(
+    values: dict[str, object], more: dict[str, object], *, is_idle: bool
+) -> None:
+    """Nothing names it, and all values bring the same; another axis is no reason."""
+    stages = [{"name": "one", "outputs": ["a"], "env": {"OTHER": "{other}"}}]
+    matrix = {"arch": values, "other": ["x", "y"]}
+    table = {"stage": stages, "matrix": matrix, "final": {"requirements": [], **more}}
+    projects = read_cells({"tool": {"nox-buildstages": table}}, pyproject=PYPROJECT)
+    found = [line.partition(":")[0] for line in find_idle_axes(projects)]
+    assert found == ["axis arch of the matrix has no effect"] * is_idle
 
 
 def test_an_output_that_nothing_installs() -> None:

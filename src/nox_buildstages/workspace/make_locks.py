@@ -17,6 +17,7 @@ from nox_buildstages.lock.files import folder, share_cells
 from nox_buildstages.lock.files.diff import describe_changes
 from nox_buildstages.lock.files.effects import (
     describe_unused,
+    find_idle_axes,
     find_idle_constraints,
     find_idle_editables,
     find_idle_matches,
@@ -141,6 +142,7 @@ class ProjectLocker(Record):
         lines = [
             *find_idle_matches(project.match_runtime, by_cell),
             *find_idle_constraints(constraints, by_cell),
+            *find_idle_axes(projects),
             *dict.fromkeys(it for one in projects for it in find_idle_editables(one)),
             *sorted(frozenset.intersection(*(cell.idle_rules for cell in cells))),
         ]

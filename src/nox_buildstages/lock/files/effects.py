@@ -9,10 +9,11 @@ from packaging.utils import canonicalize_name
 from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.declarations.uv_sources import list_sources
 from nox_buildstages.errors import LockError
-from nox_buildstages.model import FINAL
+from nox_buildstages.model import FINAL, Cell
+from nox_buildstages.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from packaging.requirements import Requirement
     from packaging.utils import NormalizedName
@@ -104,3 +105,35 @@ def find_idle_editables(project: Project) -> Iterator[str]:
                 f"editable in [tool.uv.sources] has no effect on {name}: a stage builds"
                 " it, and the runtime gets that wheel"
             )
+
+
+def find_idle_axes(projects: Sequence[Project]) -> Iterator[str]:
+    """Yield a line for each axis of the matrix whose values make no difference.
+
+    ``projects`` are those of all cells.
+    """
+    used = {axis for it in projects for axes in it.uses.values() for axis in axes}
+    for axis, _ in projects[0].cell.choices:
+        if axis in used:  # by a stage
+            continue
+        # Projects that differ at most in this axis, by their other values.
+        alike: dict[Cell, list[Project]] = {}
+        for it in projects:
+            others = tuple(pair for pair in it.cell.choices if pair[0] != axis)
+            alike.setdefault(Cell(choices=others), []).append(it)
+        changes = [[_without(it, axis) for it in group] for group in alike.values()]
+        if max(map(len, changes)) > 1 and all(
+            it == group[0] for group in changes for it in group
+        ):
+            yield (
+                f"axis {axis} of the matrix has no effect: nothing names {{{axis}}},"
+                " and its values bring nothing"
+            )
+
+
+def _without(project: Project, axis: str) -> Project:
+    """Return a project without the name of the value that it has of an axis."""
+    value = replace(project.values[axis], name="")
+    return replace(
+        project, cell=Cell(), is_included=False, values={**project.values, axis: value}
+    )
