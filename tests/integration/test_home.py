@@ -101,6 +101,7 @@ def test_the_mirrors_of_cargo_hold_for_builds(tmp_path: Path, name: str) -> None
         f"registries.firm.token in {path}",
         f"the login of registries.firm.index in {path}",
     ]
+    assert {str(tmp_path / "crates"), "/etc/ca.pem"} <= {*found.places}
     assert "secret" not in repr(found)
 
 
@@ -148,6 +149,7 @@ def test_git_uses_the_same_urls_in_builds(tmp_path: Path) -> None:
     assert found.mirrors == ('https://a.example/ → file:///srv/git "x"/ (git)',)
     assert "secret" not in repr(found)
     assert (len(found.left_out), len(found.other_mirrors)) == (2, 1)
+    assert {*found.places} == {"http://proxy.example:3128", 'file:///srv/git "x"/'}
     build = tmp_path / "build"
     found.write(build)
     env = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(build)}

@@ -693,6 +693,21 @@ def test_a_tool_gets_the_variables_of_the_build(shop: Shop, tmp_path: Path) -> N
         assert {*tools.values()} == {f"{where} /dev/null/lib"}
 
 
+def test_a_mirror_in_a_folder_may_be_read(shop: Shop, tmp_path: Path) -> None:
+    """The home's settings name it, as for every program that downloads."""
+    crates = tmp_path / "own crates"
+    crates.mkdir()
+    (crates / "x.h").touch()
+    home = tmp_path / "home"
+    (home / ".cargo").mkdir(parents=True)
+    settings = f'[source.ours]\ndirectory = "{crates}"\n'
+    (home / ".cargo/config.toml").write_text(settings)
+    shop.outer = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    shop.write(compile=["x.c"])
+    shop.root.joinpath("low-lib/x.c").write_text(f'#include "{crates}/x.h"\n')
+    assert shop.provide().wheel.path.exists()
+
+
 def test_a_build_for_this_processor_is_reported(shop: Shop) -> None:
     """Its wheel is found on machines with this processor alone."""
     shop.write(compile=["x.c"])

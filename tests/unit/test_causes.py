@@ -98,6 +98,24 @@ Caused by:
 Caused by:
   [6] Couldn't resolve host name (Could not resolve host: index.crates.example)
 """
+CARGO_FOLDER = """\
+error: failed to get `leafy` as a dependency of package `rs v0.1.0 (/src)`
+
+Caused by:
+  failed to load source for dependency `leafy`
+
+Caused by:
+  unable to update registry `crates-io`
+
+Caused by:
+  failed to update replaced source registry `crates-io`
+
+Caused by:
+  failed to read root of directory source: /crates
+
+Caused by:
+  Permission denied (os error 13)
+"""
 CMAKE = """\
 -- The C compiler identification is GNU 12.2.0
 CMake Error at CMakeLists.txt:1 (cmake_minimum_required):
@@ -138,6 +156,7 @@ SHOWN = [
     (GFORTRAN, "Error: Invalid character in name at (1)"),
     (RUSTC, "error[E0425]: cannot find value `y` in this scope"),
     (BUILD_SCRIPT, "  Could not find directory of OpenSSL installation"),
+    (CARGO_FOLDER, "  Permission denied (os error 13)"),
     (CARGO, "  [6] Couldn't resolve host name (Could not resolve host: index.cra"),
     (CMAKE, "  Compatibility with CMake < 3.5 has been removed from CMake."),
     (MESON, '../meson.build:3:0: ERROR: Dependency "cairo" not found'),

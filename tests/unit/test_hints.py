@@ -20,6 +20,7 @@ from nox_buildstages.builder.home import HomeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 def situation(**known: Any) -> Situation:  # noqa: ANN401 - as the fields
@@ -136,6 +137,43 @@ def test_a_proxy_that_a_build_does_not_see_is_named() -> None:
         ["Could not resolve host: example.org"], outer={"HTTPS_PROXY": "http://p"}
     )
     assert "HTTPS_PROXY is set here, but builds don't see it: pass-env" in found
+
+
+REFUSED = [
+    "x.c:1:10: fatal error: {}: Permission denied",
+    "PermissionError: [Errno 13] Permission denied: '{}'",
+    "  failed to read root: {}\nCaused by:\n  Permission denied (os error 13)",
+]
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_file_that_the_sandbox_hides_is_let_in(line: str, tmp_path: Path) -> None:
+    """By a variable with its folder; if that didn't help, without the sandbox."""
+    path = tmp_path / "x.h"
+    path.touch()
+    seen = {"VIRTUAL_ENV": "/env"}
+    first, *table = hint(
+        [line.format(path)], is_restricted=True, seen=seen
+    ).splitlines()
+    assert first == (
+        f"the sandbox keeps its build from {path}: if it reads that, name the folder in"
+        " a variable of any name, in pyproject.toml:"
+    )
+    assert table == [
+        "[tool.nox-buildstages.package.mine]",
+        f'env = {{ MINE_FILES = "{tmp_path}" }}',
+    ]
+    seen["MINE_FILES"] = str(tmp_path)
+    found = hint([line.format(path)], is_restricted=True, seen=seen)
+    assert "or set sandbox = false for stage kernels" in found
+    assert not hint([line.format(path)], seen=seen)
+
+
+def test_a_build_writes_to_a_folder_for_temporary_files() -> None:
+    """A file that isn't there is one that the build would make."""
+    lines = ["PermissionError: [Errno 13] Permission denied: '/tmp/not-there/x'"]
+    found = hint(lines, is_restricted=True, seen={"VIRTUAL_ENV": "/env"})
+    assert "patch it to write to the folder that TMPDIR names" in found
 
 
 def test_crates_come_from_the_network() -> None:

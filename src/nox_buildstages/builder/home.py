@@ -96,6 +96,8 @@ class HomeSettings(Value):
     """The folders of CMake's user package registry, which builds don't get, by name."""
     toolchains: tuple[Path, ...] = ()
     """The folders of the toolchains and their programs, which builds only read."""
+    places: tuple[str, ...] = ()
+    """The paths and URLs of the settings; builds may read those that are local."""
 
     def write(self, folder: Path) -> None:
         """Write the settings into the home of a build."""
@@ -128,6 +130,7 @@ def read_home(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
         files={name: text for part in parts for name, text in part.files.items()},
         mirrors=tuple(it for part in parts for it in part.mirrors),
         left_out=tuple(it for part in parts for it in part.left_out),
+        places=tuple(it for part in parts for it in part.places),
         other_mirrors=(
             *(it for part in parts for it in part.other_mirrors),
             *(
@@ -158,6 +161,7 @@ def _read_cargo(folder: Path) -> HomeSettings:
     except (OSError, ValueError):
         return HomeSettings(left_out=(f"{path}, which can't be read",))
     left_out: list[str] = []
+    places: list[str] = []
 
     def clean(value: Any, *names: str) -> Any:  # noqa: ANN401 - any value of TOML
         if isinstance(value, dict):
@@ -170,8 +174,9 @@ def _read_cargo(folder: Path) -> HomeSettings:
             return kept
         if isinstance(value, str):
             if names[-1] in _CARGO_PATHS:  # relative to the folder of ``.cargo``
-                return str(folder.parent / value)
+                value = str(folder.parent / value)
             bare = strip_logins(value)
+            places.append(bare)
             if bare != value:
                 left_out.append(f"the login of {'.'.join(names)} in {path}")
             return bare
@@ -189,6 +194,7 @@ def _read_cargo(folder: Path) -> HomeSettings:
         files={".cargo/config.toml": tomli_w.dumps(kept)} if kept else {},
         mirrors=tuple(mirrors),
         left_out=(*left_out, *others),
+        places=tuple(places),
     )
 
 
@@ -202,7 +208,7 @@ def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
         listed = run_checked(runner, Command(argv=argv, cwd=Path("/"), env=env))
     except CommandError:
         return HomeSettings()
-    lines, mirrors, left_out = [], [], []
+    lines, mirrors, left_out, places = [], [], [], []
     others: list[str] = []
     for entry in filter(None, listed.split("\0")):
         name, _, value = entry.partition("\n")
@@ -219,11 +225,15 @@ def _read_git(outer: Mapping[str, str], runner: Runner) -> HomeSettings:
             lines += [f"[{title}]", f"\t{key} = {_quote(value)}"]
             if section == "url":
                 mirrors.append(f"{value} → {subsection} (git)")
+                places.append(subsection)
+            elif section == "http":
+                places.append(value)
     return HomeSettings(
         files={".gitconfig": "\n".join((*lines, ""))} if lines else {},
         mirrors=tuple(mirrors),
         left_out=tuple(dict.fromkeys(left_out)),
         other_mirrors=tuple(others),
+        places=tuple(places),
     )
 
 
@@ -237,7 +247,7 @@ def _read_lines(
     path: Path, file: str, mirror: str, names: re.Pattern[str]
 ) -> HomeSettings:
     """Return the settings of some names in a file of lines ``name=value``."""
-    kept, mirrors = [], []
+    kept, mirrors, places = [], [], []
     left_out: list[str] = []
     others: list[str] = []
     with suppress(OSError, ValueError):
@@ -247,6 +257,7 @@ def _read_lines(
                 continue
             if names.fullmatch(name) and strip_logins(value) == value:
                 kept.append(f"{name}={value}\n")
+                places.append(value.strip("'\""))
                 mirrors += [f"{name} {value} ({path})"] if name == mirror else []
             elif names.fullmatch(name) or _SECRET.search(name):
                 kind = others if name == mirror else left_out
@@ -256,6 +267,7 @@ def _read_lines(
         mirrors=tuple(mirrors),
         left_out=tuple(left_out),
         other_mirrors=tuple(others),
+        places=tuple(places),
     )
 
 

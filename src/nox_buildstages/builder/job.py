@@ -173,9 +173,10 @@ class Job(Value):
         """
         location = self.environment.location
         own = (folder, location, *find_package_links(location))
-        toolchains = map(str, self.home_settings.toolchains)
+        settings = self.home_settings
+        named = os.pathsep.join((*map(str, settings.toolchains), *settings.places))
         rules = self.file_access.rules(
-            {**variables, "toolchains": os.pathsep.join(toolchains)},
+            {**variables, "home": named},
             read=(*own, *read),
             write=write,
         )

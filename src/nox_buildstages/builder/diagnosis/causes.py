@@ -231,7 +231,7 @@ def _explains_rust(line: str, block: list[str]) -> bool:
     """Add a line to an error of Rust, or of setuptools, if the line is part of it."""
     if "" in block and not line.startswith((" ", "Caused by:")) and line:
         return False
-    if _STEP.match(line) or _STOP.match(line) or len(block) >= _MAX_MESSAGE:
+    if _STEP.match(line) or _STOP.match(line) or sum(map(bool, block)) >= _MAX_MESSAGE:
         return False
     # The output of a build script may be long; its errors are in stderr.
     if block[-1].strip() != "--- stdout" or line.strip() == "--- stderr":

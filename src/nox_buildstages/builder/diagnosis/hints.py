@@ -7,6 +7,7 @@ already made, and none names a package that can't help.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -136,6 +137,8 @@ _say(
     r"Error: \[Errno (13|30)\] [\w -]+: '(?P<what>/[^'\n]+)'",
     r"(?<![^\s:'\"])[^\s:'\"/]*(?P<what>/[^\s:'\"]+)'?:"
     r" (Permission denied|Read-only file system)",
+    r"(?<![\w/])`?(?P<what>/[^\s:'\"`]+)`?\n+Caused by:\n"
+    r"\s+(Permission denied|Read-only file system)",
 )
 def _refused(match: re.Match[str], situation: Situation) -> Hint:
     """Return the hint about a file that the sandbox keeps a build from."""
@@ -148,13 +151,19 @@ def _refused(match: re.Match[str], situation: Situation) -> Hint:
             return Hint(refused=path.removeprefix(f"{environment}/"))
     if situation.stage == PROJECT:
         return Hint()
+    problem = f"the sandbox keeps its build from {path}"
+    folder = os.path.dirname(path)  # noqa: PTH120 - text of a log
+    is_named = any(folder in value for value in seen.values())
+    if os.path.isfile(path) and not is_named:  # noqa: PTH113
+        variable = f"{situation.output.replace('-', '_').upper()}_FILES"
+        fix = "if it reads that, name the folder in a variable of any name"
+        return Hint(text=situation.set_variable(variable, folder, f"{problem}: {fix}"))
     if path.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 - not opened
         advice = "patch it to write to the folder that TMPDIR names"
     else:
         advice = "if it reads that, name the folder in a variable of env"
     return Hint(
-        text=f"the sandbox keeps its build from {path}: {advice}, or set sandbox ="
-        f" false for stage {situation.stage}"
+        text=f"{problem}: {advice}, or set sandbox = false for stage {situation.stage}"
     )
 
 
