@@ -112,6 +112,7 @@ def _take_path(pyproject: object) -> Path:
 
     Raises:
         UsageError: It is no path, or another file is registered.
+        UnicodeEncodeError: The path isn't UTF-8.
     """
     subject = "register()"
     if not isinstance(pyproject, (str, os.PathLike)):
@@ -125,6 +126,7 @@ def _take_path(pyproject: object) -> Path:
         )
     path = Path(pyproject).absolute()
     _registered.append(path)
+    str(path).encode()  # a path that isn't UTF-8 would fail in the midst of a session
     return path
 
 

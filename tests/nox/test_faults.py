@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -440,6 +443,19 @@ def test_two_outputs_of_one_project_are_refused_at_once(project: Project) -> Non
 
 
 # Bugs
+
+
+def test_a_path_that_is_not_utf_8_is_named(project: Project, tmp_path: Path) -> None:
+    """Of the project, or of anything else."""
+    declare_solo(project)
+    odd = os.fsdecode(b"odd\xff")
+    store = {"NOX_BUILDSTAGES_CACHE_DIR": str(tmp_path / odd)}
+    said = refused(project, "-s", "build-stages-lock", env=store)
+    assert r"odd\udcff: a path or a variable isn't UTF-8" in said
+    folder = tmp_path / odd
+    shutil.copytree(project.folder, folder)
+    listed = refused(replace(project, folder=folder), "--list")
+    assert r"odd\udcff/pyproject.toml: a path or a variable isn't UTF-8" in listed
 
 
 def test_a_bug_ends_with_a_message_and_a_file(project: Project, tmp_path: Path) -> None:

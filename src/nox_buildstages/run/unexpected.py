@@ -14,6 +14,9 @@ from nox_buildstages.errors import BuildStagesError, file_system_error
 from nox_buildstages.indexes.url_secrets import redact
 from nox_buildstages.reader import UnreadableError
 
+_NOT_UTF_8 = "surrogates not allowed"
+"""Why a text can't be encoded that Python has read from bytes that aren't UTF-8."""
+
 
 def explain(error: Exception) -> BuildStagesError:
     """Return the message for an exception; the traceback of a bug goes to a file.
@@ -27,6 +30,13 @@ def explain(error: Exception) -> BuildStagesError:
         return file_system_error(error)
     if isinstance(error, UnreadableError):
         return BuildStagesError(problem=str(error))
+    if isinstance(error, UnicodeEncodeError) and error.reason == _NOT_UTF_8:
+        return BuildStagesError(
+            subject=redact(error.object[max(error.start - 50, 0) : error.end + 50]),
+            problem="a path or a variable isn't UTF-8",
+            hint="change it; if it looks right elsewhere, set a locale with UTF-8:\n"
+            "  export LC_ALL=C.UTF-8",
+        )
     versions = " ".join(f"{it} {version(it)}" for it in ("nox-buildstages", "nox"))
     lines = [
         f"{versions}, Python {sys.version.split()[0]} on {sys.platform}",
