@@ -232,15 +232,18 @@ def test_what_a_build_may_lack_is_said(
         "kernels/ops.so": b"\x7fELF",
     }
     make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
-    declare_solo(project, outputs=["kernels @ ./kernels"])
+    variables = {"env": {"BOTH": "1"}, "pass-env": ["BOTH"]}
+    declare_solo(project, outputs=["kernels @ ./kernels"], **variables)
     sessions = Sessions(project=project)
-    outer = {"KERNELS_OPS": "1", "MAX_JOBS": "4"}
+    outer = {"KERNELS_OPS": "1", "MAX_JOBS": "4", "BOTH": "2"}
     sessions.run.outer = {**sessions.run.outer, **outer}
     build(sessions, "only")
     run_final(sessions.open("build-stages"))
     said = caplog.text
     assert said.count('to pass them: pass-env = ["KERNELS_OPS"]') == 1
     assert said.count("stage only: MAX_JOBS has no effect on builds; to limit") == 1
+    both = "stage only: pass-env has no effect on BOTH, because env sets it"
+    assert said.count(both) == 1
     assert said.count("the submodule third_party/x is empty; run git -C ") == 1
     assert f"{KERNELS} is for any platform by its tag, but contains" in said
     with pytest.raises(WheelError, match="so nothing is released"):

@@ -594,12 +594,6 @@ def test_the_wheelhouse_is_a_folder_of_its_own(lines: str, contains: str) -> Non
     assert problem == f"wheelhouse: {expected}"
 
 
-def test_a_variable_is_set_or_passed() -> None:
-    """``env`` would win, and ``pass-env`` would have no effect."""
-    (problem,) = told(in_stage("env = { A = '1' }\npass-env = ['B', 'A']"))
-    assert problem == "stage[0].pass-env[1]: 'A' has no effect: env sets it"
-
-
 def test_shards_need_a_compiler_cache() -> None:
     """A stage has one unless it turns it off."""
     assert declared(in_stage("shards = 3")).stages[0].shards == 3

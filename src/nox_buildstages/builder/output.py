@@ -393,6 +393,12 @@ def report_ignored_variables(job: Job, backend: Backend) -> None:
             f"stage {job.stage.name}: builds don't see variables that are set here; to"
             f" pass them: pass-env = {format_value(names)}"
         )
+    both = [it for it in job.stage.pass_env if it in job.stage.env]
+    if ignored := [it for it in both if run.outer.get(it)]:
+        run.report_once(
+            f"stage {job.stage.name}: pass-env has no effect on {', '.join(ignored)},"
+            " because env sets it"
+        )
     overruled = [
         name
         for name in job_variables(1)

@@ -112,10 +112,6 @@ def read_stage(item: Item) -> Stage | None:
     if (found["shards"] or 1) > 1 and found["compiler_cache"] == "off":
         shards = item.child("shards", found["shards"])
         shards.fault("shards need a compiler cache, and compiler-cache is false")
-    passed = item.child("pass-env", found["pass_env"])
-    for number, name in enumerate(found["pass_env"] or ()):
-        if name in (found["env"] or {}):
-            passed.child(number, name).fault(f"{name!r} has no effect: env sets it")
     # If one of the two is missing, there is a fault, and nobody sees the stage.
     name, outputs = found.pop("name") or "", found.pop("outputs") or ()
     return Stage(name=name, outputs=outputs, location=item.location, **found)
