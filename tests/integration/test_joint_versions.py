@@ -166,6 +166,25 @@ def test_the_search_for_a_version_that_fits_is_limited(
     )
 
 
+def test_an_output_that_contradicts_itself_is_shown_with_both_sides(
+    project: Project, index: Index
+) -> None:
+    """No version of the other suits its build and its use, though each has some."""
+    sdists(index, "base", dict.fromkeys(("1.0", "2.0"), NOTHING))
+    make_sdist(
+        index.folder,
+        "model",
+        "1.0",
+        requires=["base>=2"],
+        build_requires=["tinybackend", "base<2"],
+    )
+    write(project, ["model"], "base", "model")
+    assert failure(project)[0] == (
+        "error: outputs: can't be locked: model 1.0 declares base<2 and, once built,"
+        " requires base>=2, and no such version of base has a source"
+    )
+
+
 @pytest.mark.slow
 def test_an_output_that_suits_still_keeps_its_version(
     project: Project, index: Index

@@ -611,6 +611,16 @@ def test_an_index_that_cannot_be_reached_is_told(
     assert "with UV_OFFLINE=1" in caught.value.hint
 
 
+def test_a_repository_that_cannot_be_fetched_is_named(
+    resolver: Resolver, tmp_path: Path
+) -> None:
+    """No version is at fault; the hint is about the repository."""
+    url = (tmp_path / "gone").as_uri()
+    with pytest.raises(ResolutionError, match=url) as caught:
+        resolver.resolve(question(f"dep @ git+{url}"))
+    assert caught.value.hint.startswith("check the repository's URL")
+
+
 @pytest.mark.parametrize("variable", [None, "1", "Yes", "t", "0", "OFF", "n", "2"])
 @pytest.mark.parametrize("setting", [True, False])
 def test_the_network_is_off_if_uv_says_so(

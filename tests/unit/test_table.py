@@ -491,6 +491,48 @@ def test_problems_at_the_top(toml: str, message: str) -> None:
             ),
         ),
         (
+            'env = { A = "{venv}/x" }',
+            (
+                "env.A: no axis has the name 'venv'; the stage's environment is {env} "
+                "({{venv}} is that text itself)"
+            ),
+        ),
+        (
+            'env = { A = "$VIRTUAL_ENV/x" }',
+            "env.A: $VIRTUAL_ENV is not replaced; write {env}",
+        ),
+        (
+            'env = { A = "-I${HOME}/x" }',
+            "env.A: ${HOME} is not replaced; write its value",
+        ),
+        (
+            'env = { CFLAGS = "$CFLAGS -O2" }',
+            (
+                "env.CFLAGS: $CFLAGS is not replaced; set CFLAGS outside, and name it "
+                "in pass-env"
+            ),
+        ),
+        (
+            'env = { PATH = "/opt/x:$PATH" }',
+            "env.PATH: $PATH is not replaced; change PATH outside: builds get it",
+        ),
+        ('env = { A = "~/x" }', "env.A: ~ is not replaced; write the whole path"),
+        (
+            'dependencies = ["x @ ~/x"]',
+            "dependencies[0]: ~ is not replaced; write the whole path",
+        ),
+        (
+            'requirements = ["x"]',
+            "requirements: unknown key; it is a key of [tool.nox-buildstages.final]",
+        ),
+        (
+            'patch = ["x"]',
+            (
+                "patch: unknown key; did you mean 'patches' of"
+                " [tool.nox-buildstages.package.NAME]?"
+            ),
+        ),
+        (
             'pass-env = ["$HOME"]',
             (
                 "pass-env[0]: expected the name of an environment variable, "
@@ -985,6 +1027,48 @@ def test_problems_with_the_project_itself(toml: str, expected: str) -> None:
     assert told(f"{in_final('project = true')}{OWN}{toml}") == [expected]
 
 
+def test_what_other_programs_replace_is_fine() -> None:
+    """The linker has a ``$`` of its own, and so has make."""
+    text = '{ LDFLAGS = "-Wl,-rpath,$ORIGIN/../lib", MAKEFLAGS = "A=$$PATH" }'
+    (stage,) = declared(in_stage(f"env = {text}")).stages
+    assert stage.env == {
+        "LDFLAGS": "-Wl,-rpath,$ORIGIN/../lib",
+        "MAKEFLAGS": "A=$$PATH",
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("https://h/a/b", "git+https://h/a/b"),
+        ("ssh://git@h/a/b.git", "git+ssh://git@h/a/b.git"),
+        ("git@h:a/b.git", "git+ssh://git@h/a/b.git"),
+    ],
+)
+def test_the_url_of_a_repository_begins_with_git(url: str, advice: str) -> None:
+    """That of an archive ends in the ending of its file's name."""
+    (message,) = told(in_stage(f'dependencies = ["b @ {url}"]'))
+    assert message == (
+        f"stage[0].dependencies[0]: 'b @ {url}' names no archive; for a repository,"
+        f' write "b @ {advice}"'
+    )
+
+
+def test_the_name_of_a_file_is_no_name_of_a_project() -> None:
+    """Although it has the form of one."""
+    (message,) = told(in_stage('dependencies = ["b-1.0.tar.gz"]'))
+    assert message == (
+        "stage[0].dependencies[0]: 'b-1.0.tar.gz' is a file: give it a name:"
+        ' "b @ ./b-1.0.tar.gz"'
+    )
+
+
+def test_rules_without_stages_have_one_problem() -> None:
+    """That there is no stage; no rule can be right before."""
+    (message,) = told("[tool.nox-buildstages.package.x]\nenv = { A = '1' }\n")
+    assert "no stage is declared" in message
+
+
 def test_the_project_itself_may_have_rules() -> None:
     """Those that say how it is built; where it isn't installed they are misplaced."""
     rules = "[tool.nox-buildstages.package.my-project]\nenv = { A = '1' }\n"
@@ -1229,6 +1313,12 @@ def test_uv_is_a_table() -> None:
         ("https://h/b-1.0.tar.gz", 'give it a name: "b @ https://h/b-1.0.tar.gz"'),
         ("./vendor/b", 'give it a name: "b @ ./vendor/b"'),
         ("vendor/b", 'give it a name: "b @ ./vendor/b"'),
+        ("~/b", 'give it a name: "b @ /…/b"'),
+        (".", 'give it a name: "NAME @ ."'),
+        (
+            "-r requirements.txt",
+            "list the requirements themselves; a file of requirements isn't read",
+        ),
         ("==1", "Expected package name at the start of dependency specifier"),
     ],
 )

@@ -21,7 +21,7 @@ from nox_buildstages.reader import Step, location_of
 from nox_buildstages.value import Value, field, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Collection, Container, Iterable
     from dataclasses import KW_ONLY
     from pathlib import Path
 
@@ -30,6 +30,10 @@ T = TypeVar("T")
 Getter: TypeAlias = Callable[["Item"], T | None]
 """Returns the value of an item; None after adding a fault."""
 
+_NEAR = 0.65
+"""How similar a word is to the word that it is a misspelling of."""
+_UNREPLACED = {"CONDA_PREFIX", "HOME", "PATH", "PWD"}
+"""Variables of a shell that nobody means literally."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIZE = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(i?)B"
 _DURATION = (
@@ -63,6 +67,8 @@ class Document(Value):
     """In the order in which they were found."""
     elsewhere: Mapping[tuple[Step, ...], str] = field(default_factory=dict)
     """The location of what a noxfile declares, by the steps."""
+    tables: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The known keys of tables, by the tables' headers."""
 
     def locate(self, steps: tuple[Step, ...]) -> str:
         """Return the location of a value, in TOML's notation."""
@@ -180,7 +186,7 @@ def read_table(
         child, dotted = item.child(name, content[name]), ""
         if is_named and isinstance(child.value, Mapping):
             dotted = _key_with_dots(child, keys)
-        child.fault(f"unknown key{dotted or did_you_mean(name, keys)}")
+        child.fault(f"unknown key{dotted or _find_place(name, keys, item.document)}")
         meant.add(find_nearest(name, keys))
     values = {}
     for name, key in keys.items():
@@ -197,6 +203,19 @@ def read_table(
     return values
 
 
+def _find_place(name: str, keys: Iterable[str], document: Document) -> str:
+    """Return the advice about an unknown key: another name, or another table."""
+    tables = [it for it in document.tables if name in document.tables[it]]
+    if tables:
+        return f"; it is a key of {' and '.join(tables)}"
+    if near := did_you_mean(name, keys):
+        return near
+    for table, known in document.tables.items():
+        if nearest := find_nearest(name, known):
+            return f"; did you mean {nearest!r} of {table}?"
+    return ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known word, or nothing."""
     near = find_nearest(word, known)
@@ -210,7 +229,7 @@ def find_nearest(word: str, known: Iterable[str]) -> str | None:
         return word
     from difflib import get_close_matches  # noqa: PLC0415 - most words are known
 
-    return next(iter(get_close_matches(word, words, n=1)), None)
+    return next(iter(get_close_matches(word, words, n=1, cutoff=_NEAR)), None)
 
 
 def _key_with_dots(item: Item, keys: Container[str]) -> str:
@@ -342,6 +361,29 @@ def variable_name(item: Item) -> str | None:
     if value is not None and not _VARIABLE.fullmatch(value):
         item.expect("the name of an environment variable")
         return None
+    return value
+
+
+def variable_value(item: Item) -> str | None:
+    """Read the value of an environment variable, in which no shell replaces others."""
+    value = string(item)
+    if value is None:
+        return None
+    name = item.steps[-1]
+    for match in re.finditer(r"(?<!\$)\$(\{)?(\w+)(?(1)\})", value):
+        if match[2] == "VIRTUAL_ENV":
+            fix = "write {env}"
+        elif match[2] == name == "PATH":
+            fix = "change PATH outside: builds get it"
+        elif match[2] == name:
+            fix = f"set {name} outside, and name it in pass-env"
+        elif match[2] in _UNREPLACED:
+            fix = "write its value"
+        else:
+            continue
+        item.fault(f"{match[0]} is not replaced; {fix}")
+    if value.startswith("~/"):
+        item.fault("~ is not replaced; write the whole path")
     return value
 
 

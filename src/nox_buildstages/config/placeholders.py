@@ -130,8 +130,11 @@ class Substitution(Value):
             if name == ENVIRONMENT:
                 return _refuse_environment(item)
             if not self.takes_any:
-                axes = [*values]
-                hint = did_you_mean(name, axes) if axes else "; there is no matrix"
+                hint = did_you_mean(name, values)
+                if key.names_environment and ENVIRONMENT in name:
+                    hint = f"; the stage's environment is {{{ENVIRONMENT}}}"
+                elif not values:
+                    hint = "; there is no matrix"
                 item.fault(
                     f"no axis has the name {name!r}{hint}"
                     f" ({{{{{name}}}}} is that text itself)",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
+from nox_buildstages.config.final import FINAL
 from nox_buildstages.config.getters import (
     Document,
     Item,
@@ -18,7 +19,7 @@ from nox_buildstages.config.getters import (
 from nox_buildstages.config.graph import find_problems
 from nox_buildstages.config.matrix import axis_value, read_matrix, select_index
 from nox_buildstages.config.placeholders import Substitution
-from nox_buildstages.config.table import TOOL, TOP, read_project
+from nox_buildstages.config.table import PACKAGE, STAGE, TOOL, TOP, read_project
 from nox_buildstages.errors import DeclarationError
 from nox_buildstages.indexes.url_secrets import extract_logins
 from nox_buildstages.model import AxisValue, Cell, Matrix
@@ -36,6 +37,14 @@ _NEAR = 0.85
 
 _MOST_LETTERS = 5
 """How many letters more or less such a name may have."""
+
+_TABLES = {
+    f"[tool.{TOOL}]": TOP,
+    f"[[tool.{TOOL}.stage]]": STAGE,
+    f"[tool.{TOOL}.final]": FINAL,
+    f"[tool.{TOOL}.package.NAME]": PACKAGE,
+}
+"""The keys of the tables that each file may have, by header."""
 
 _EXAMPLE = """; add
 
@@ -82,7 +91,9 @@ def read_cells(
     if may_lack_stages and not _has_stages(clean):
         may_lack_outputs = True
         clean = _without_dynamic_dependencies(clean)
-    source = Document(content=clean, path=pyproject, elsewhere=elsewhere)
+    source = Document(
+        content=clean, path=pyproject, elsewhere=elsewhere, tables=_TABLES
+    )
     is_misspelled = _check_table_names(source)
     projects = _read_each(source, may_lack_outputs=may_lack_outputs)
     may_lack = may_lack_stages and source.is_sound()
@@ -239,14 +250,17 @@ def _check_packages(
     item: Item, content: Mapping[str, Any], projects: Sequence[Project]
 ) -> None:
     """Add a fault for each package with rules but without a stage in any cell."""
-    # Faulty stages may build it.
+    # Faulty stages may build it, and a table without stages has another problem.
     if "package" not in content or not item.document.is_sound(*item.steps, "stage"):
+        return
+    if _lacks_stages(content):
         return
     outputs = {output.name for project in projects for output in project.outputs}
     outputs |= {it.final.project for it in projects if it.final.project is not None}
     packages = items_by_name(item.child("package", content["package"])) or {}
     for name, child in packages.items():
-        if name not in outputs:
+        # In a name with a dot, TOML's keys are the problem.
+        if name not in outputs and child.document.is_sound(*child.steps):
             hint = did_you_mean(name, sorted(outputs))
             child.fault(f"no stage has an output of this name{hint}")
 
@@ -276,7 +290,11 @@ def _check_existence(document: Document) -> None:
     if item is None:
         missing = Item(value=None, steps=("tool", TOOL), document=document)
         missing.fault(f"there is no such table{_EXAMPLE}")
-    elif isinstance(item.value, Mapping) and {"final", "matrix", "stage"}.isdisjoint(
-        find_nearest(name, TOP) for name in item.value
-    ):
+    elif isinstance(item.value, Mapping) and _lacks_stages(item.value):
         item.fault(f"no stage is declared{_EXAMPLE}")
+
+
+def _lacks_stages(table: Mapping[str, Any]) -> bool:
+    """Whether a table has nothing that works without stages, nor stages."""
+    names = (find_nearest(name, TOP) for name in table)
+    return {"final", "matrix", "stage"}.isdisjoint(names)

@@ -225,7 +225,8 @@ STAGE: Mapping[str, Key] = {
         type="table of strings",
         example='env = { MAX_LEVEL = "3" }',
         text="Environment variables for every build backend of the stage. `{env}` in a"
-        " value is [the stage's environment](#placeholders).",
+        " value is [the stage's environment](#placeholders). No shell replaces `$HOME`,"
+        " `$PATH` or `~` in it, so these are errors.",
         in_locks=True,
         in_key=True,
         has_placeholders=True,

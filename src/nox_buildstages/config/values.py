@@ -62,9 +62,10 @@ _OPERATORS = {
 }
 _SCP = re.compile(r"(\w+@[\w.-]+):(?!/)")
 _VERSION = r"[0-9]+(\.[0-9]+)+[a-z0-9.+]*"
+_FILE = r"\.(whl|zip|git|tar|t[abglx]\w*|tar\.\w+)(?=$|[#?])"
 _ARCHIVE = r"(-[0-9][^-/]*)?\.(zip|tgz|tar(\.\w+)?)(?=$|[#?])"
 
-env = getters.mapping_of(getters.string, "strings", key=getters.variable_name)
+env = getters.mapping_of(getters.variable_value, "strings", key=getters.variable_name)
 
 
 def requirement(item: Item) -> Requirement | None:
@@ -77,34 +78,54 @@ def requirement(item: Item) -> Requirement | None:
         found = Requirement(item.value)
     except InvalidRequirement as error:
         reason = str(error).partition("\n")[0]
-    if found is None or _SCP.match(item.value):  # which has the form of NAME @ URL
+    if found is None or _SCP.match(item.value):  # a repository, read as NAME @ URL
         advice = correct_requirement(item.value) or reason
         item.fault(f"{item.value!r} is not a requirement: {advice}")
         return None
+    if url := _find_repository(found):
+        item.fault(
+            f"{item.value!r} names no archive; for a repository, write"
+            f" {quote(f'{found.name} @ {url}')}"
+        )
+    elif re.search(_ARCHIVE, found.name):
+        advice = correct_requirement(f"./{found.name}")
+        item.fault(f"{item.value!r} is a file: {advice}")
     if re.fullmatch(_VERSION, found.url or ""):
         item.fault(f"write {quote(f'{found.name}=={found.url}')}; after @ stands a URL")
     return make_absolute(found, item)
 
 
+def _find_repository(found: Requirement) -> str:
+    """Return the URL that is meant, if a URL is likely that of a repository."""
+    url = found.url or ""
+    if _SCP.match(url):
+        return "git+" + _SCP.sub(r"ssh://\1/", url)
+    is_file = re.search(_FILE, url) or not url.startswith(("http://", "https://"))
+    return f"git+{url}" if url.startswith("ssh://") or not is_file else ""
+
+
 def correct_requirement(text: str) -> str:
     """Return advice for a text that isn't a requirement, if its meaning is likely."""
     text = text.strip()
+    if re.match(r"-(r|-requirement)\b", text):
+        return "list the requirements themselves; a file of requirements isn't read"
     candidates = [re.sub(r"(?<=[0-9*])\s+(?=[<>=!~])", ",", text)]
     advice = "write"
     likely = re.fullmatch(_LIKE_VERSION, text)
     if likely is not None:
         name, operator, version = likely.groups()
         candidates = [f"{name}{_OPERATORS.get(operator, operator)}{version}"]
-    elif "/" in text:  # a URL or a path, which needs a name
+    elif "/" in text or text in {".", ".."}:  # a URL or a path, which needs a name
         advice = "give it a name:"
-        url = _SCP.sub(r"ssh://\1/", text)
+        url = _SCP.sub(r"ssh://\1/", re.sub(r"^~\w*(?=/)", "/…", text))
         if not re.match(_SCHEME, url):
             url = url if url.startswith((".", "/")) else f"./{url}"
         elif not (url.startswith(("git+", "file:")) or re.search(_ARCHIVE, url)):
             url = f"git+{url}"
         path = re.split("[#?]", url.partition("://")[2].partition("/")[2] or url)[0]
         end = path.partition("@")[0].rstrip("/").rpartition("/")[2]
-        candidates = [f"{re.sub(_ARCHIVE, '', end).removesuffix('.git')} @ {url}"]
+        name = re.sub(_ARCHIVE, "", end).removesuffix(".git")
+        candidates = [f"{name} @ {url}", f"NAME @ {url}"]
     for candidate in candidates:
         with suppress(InvalidRequirement):
             Requirement(candidate)
@@ -163,6 +184,7 @@ def make_absolute(found: Requirement, item: Item) -> Requirement:
     if found.url is None or (scheme and scheme[1].lower() != "file"):
         return found
     path = location
+    _check_home(path, item)
     if scheme is not None:
         path = location[scheme.end() :]
         if path.startswith("//"):
@@ -177,11 +199,18 @@ def make_absolute(found: Requirement, item: Item) -> Requirement:
     return found
 
 
+def _check_home(path: str, item: Item) -> None:
+    """Add a fault for a path that a shell would replace."""
+    if re.match(r"~\w*(/|$)", path):
+        item.fault("~ is not replaced; write the whole path")
+
+
 def path(item: Item) -> Path | None:
     """Read a path, relative to the pyproject.toml; return an absolute path."""
     value = getters.text(item)
     if value is None:
         return None
+    _check_home(value, item)
     return Path(os.path.normpath(item.document.path.parent / value))
 
 

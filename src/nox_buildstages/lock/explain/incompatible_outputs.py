@@ -140,13 +140,19 @@ def _claims(chooser: SourceChooser) -> Iterator[Claim]:
             stated = version or (metadata.version if metadata else None)
             subject = f"{by} {stated.public}" if stated else by
             declared = known.build_requires(by)
+            wanted: dict[NormalizedName, dict[str, str]] = {}
             for text in chooser.requirements_of(by, version):
                 requirement = Requirement(text)
-                name = canonicalize_name(requirement.name)
                 verb = " declares" if text in declared else ", once built, requires"
-                claim = Claim(name=name, text=text, by=by, claimant=subject + verb)
                 if requirement.specifier:
-                    found.setdefault((by, name), claim)
+                    name = canonicalize_name(requirement.name)
+                    wanted.setdefault(name, {})[text] = f"{verb} {text}"
+            for name, texts in wanted.items():
+                text = [*texts][-1]
+                claimant = f"{subject}{' and'.join(texts.values())}"
+                claimant = claimant.removesuffix(f" {text}")
+                claim = Claim(name=name, text=text, by=by, claimant=claimant)
+                found.setdefault((by, name), claim)
     yield from found.values()
 
 

@@ -78,8 +78,12 @@ SYSTEM_HINTS = {
         "check the network; with UV_OFFLINE=1, uv uses only what is in its cache"
     ),
     NETWORK_OFF: OFFLINE_HINT,
+    "Git operation failed": (
+        "check the repository's URL and its branch, tag or commit, and that this"
+        " machine can reach it"
+    ),
 }
-"""The hints for uv's messages about the disk and the network, by pattern."""
+"""The hints for uv's messages about the disk, the network and git, by pattern."""
 
 
 class StandIn(Value):
