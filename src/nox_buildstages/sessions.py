@@ -228,7 +228,10 @@ def _check_words(
     Raises:
         SystemExit: A word is wrong for a session of ours, or asks for help.
     """
-    from nox_buildstages.workspace.session_options import parse_options  # noqa: PLC0415 - for --list
+    from nox_buildstages.workspace.session_options import (  # noqa: PLC0415 - for --list
+        check_effects,
+        parse_options,
+    )
 
     if any(it.partition("=")[0] == "--shard" for it in invocation.words):
         problem = "--shard compiles one stage that is named with -s"
@@ -252,6 +255,11 @@ def _check_words(
     if helps:
         print_lines(show_lines("\n\n".join(helps)), stream=sys.stdout)
         raise SystemExit(0)
+    if called and not run.is_parallel:  # else the session is one of several
+        try:
+            check_effects(invocation.words, called)
+        except UsageError as error:
+            raise SystemExit(_draw(error)) from None
 
 
 def _describe(session: RegisteredSession) -> str:

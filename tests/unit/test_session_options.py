@@ -10,7 +10,12 @@ from nox_buildstages.errors import UsageError
 from nox_buildstages.model import Shard
 from nox_buildstages.run.nox_command_line import DOCS
 from nox_buildstages.workspace.session_help import HELP, describe_session, update_page
-from nox_buildstages.workspace.session_options import WORDS, Options, parse_options
+from nox_buildstages.workspace.session_options import (
+    WORDS,
+    Options,
+    check_effects,
+    parse_options,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "sessions.md"
 
@@ -285,6 +290,54 @@ def test_words_that_contradict_each_other_are_refused(words: str) -> None:
     """Lock files can't be left alone and made anew."""
     with pytest.raises(UsageError, match="choose one of them"):
         parse_options(words.split(), outputs=OUTPUTS)
+
+
+def test_a_store_is_emptied_or_limited() -> None:
+    """``--all`` would remove what a limit leaves."""
+    words = ["--older-than", "30d", "--all"]
+    with pytest.raises(UsageError, match="--all removes everything, whatever --older"):
+        parse_options(words, outputs=OUTPUTS, session="build-stages-prune")
+    parse_options(["--all"], outputs=OUTPUTS, session="build-stages-prune")
+
+
+@pytest.mark.parametrize(
+    ("words", "sessions", "instead"),
+    [
+        ("--verify", ["build-stages"], "build-stages-release -- --verify"),
+        (
+            "--vendor",
+            ["build-stages(a=1)", "build-stages(a=2)"],
+            "build-stages-release",
+        ),
+        ("--upgrade", ["build-stages-plan"], "build-stages-lock -- --upgrade"),
+        ("--rebuild", ["build-stages-prune"], "build-stages -- --rebuild NAME"),
+        ("--check-again=1", ["build-stages-lock"], "build-stages -- --check-again"),
+    ],
+)
+def test_a_word_without_effect_is_refused(
+    words: str, sessions: list[str], instead: str
+) -> None:
+    """The sessions know it, because it may be for another one in the run."""
+    with pytest.raises(UsageError, match="has no effect on build-stages") as caught:
+        check_effects(words.split(), sessions)
+    assert f"leave it out, or run:\n  nox -s {instead}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "sessions"),
+    [
+        ("--upgrade --json", ["build-stages-plan", "build-stages-lock"]),
+        ("--vendor --locked", ["build-stages-release(a=1)"]),
+        ("--check x.jsonl --rebuild kernels", ["build-stage-first"]),
+        ("--locked kernels", ["build-stages-shell"]),
+        ("folder --by-cell", ["build-stages-merge"]),
+    ],
+)
+def test_a_word_needs_one_session_that_follows_it(
+    words: str, sessions: list[str]
+) -> None:
+    """Text that isn't a word is a value, or a name."""
+    check_effects(words.split(), sessions)
 
 
 def test_a_shard_is_a_number_of_so_many_of_one_stage() -> None:

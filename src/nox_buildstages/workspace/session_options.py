@@ -190,7 +190,7 @@ _LOCKED = "fail if lock files are missing or out of date; write none"
 _NEWEST = "lock the newest versions instead of the locked ones"
 
 WORDS = (
-    Word("--locked", "", _LOCKED, kinds=_LOCKING),
+    Word("--locked", "", _LOCKED, kinds=(*_LOCKING, _SHELL)),
     Word("--check", _LOCK, "check if the lock files are up to date"),
     Word("--upgrade", "", _NEWEST, kinds=_LOCKING),
     Word(
@@ -358,6 +358,7 @@ def _make_options(
     }
     left_out = [name for name, value in ignored.items() if value]
     _check_shard(options, session)
+    _check_limits(options, session)
     if options.upgrades and (options.locked or options.check):
         problem = "--upgrade writes lock files, and --locked and --check never do"
     elif options.only_missing and not options.github:
@@ -375,6 +376,18 @@ def _make_options(
     else:
         return options
     raise UsageError(problem=problem, hint=hint)
+
+
+def _check_limits(options: Options, session: str) -> None:
+    """Raise an error if the store is to be limited, and to be emptied."""
+    limits = {
+        "--older-than": options.older_than,
+        "--larger-than": options.larger_than,
+    }
+    for limit in (it for it in limits if limits[it] is not None):
+        if session == _PRUNE and options.all:
+            problem = f"--all removes everything, whatever {limit} says"
+            raise UsageError(problem=problem, hint="choose one of them")
 
 
 def _check_shard(options: Options, session: str) -> None:
@@ -410,6 +423,28 @@ def list_words(session: str) -> list[Word]:
     builds = (_BUILD, _RELEASE) if kind == _RELEASE else (_BUILD,)
     own = (*builds, "") if kind in BUILDS else (kind, "")
     return [it for it in WORDS if it.session in own and kind in (it.kinds or (kind,))]
+
+
+def check_effects(words: Sequence[str], sessions: Collection[str]) -> None:
+    """Check that each word has an effect in at least one session of a run.
+
+    Nox hands the words to all of them, so each accepts some that it doesn't need.
+
+    Raises:
+        UsageError: A word has no effect.
+    """
+    heeded = {word.name for session in sessions for word in list_words(session)}
+    if any(kind_of_session(it) in BUILDS for it in sessions):
+        heeded.add("--check")  # of a statement
+    for text in words:
+        word = _BY_NAME.get(text.partition("=")[0])
+        if word is not None and word.name not in heeded:
+            session = word.session or (_LOCK if _LOCK in word.kinds else _BUILD)
+            names = dict.fromkeys(it.partition("(")[0] for it in sessions)
+            raise UsageError(
+                problem=f"{word.name} has no effect on {' and '.join(names)}",
+                hint=f"leave it out, or run:\n  nox -s {session} -- {word.spell()}",
+            )
 
 
 def render_words(session: str) -> list[str]:
