@@ -160,6 +160,23 @@ def test_pdm(tmp_path: Path) -> None:
     assert "write override-dependencies in [tool.uv]" in note
 
 
+def test_hatch(tmp_path: Path) -> None:
+    """The dependencies of its environments are groups."""
+    found = read(
+        tmp_path,
+        """
+        [tool.hatch.envs.default]
+        dependencies = ["pytest", "lib @ {root:uri}/lib"]
+        [tool.hatch.envs.gpu]
+        extra-dependencies = ["chumpy"]
+        [tool.hatch.envs.types]
+        template = "default"
+        """,
+    )
+    assert found.groups == {"default": ("pytest", "lib @ ./lib"), "gpu": ("chumpy",)}
+    assert found.requirements == ()
+
+
 @pytest.mark.parametrize("is_own_file", [False, True])
 def test_pixi(tmp_path: Path, *, is_own_file: bool) -> None:
     """Packages of PyPI are read, in a file of its own too; conda's are named."""
@@ -206,9 +223,13 @@ def test_requirements_files(tmp_path: Path) -> None:
     )
     assert found.constraints == ("numpy<2",)
     assert found.groups == {"requirements-dev.txt": ("pytest",)}
-    index, unknown = found.notes
+    index, hashes, unknown = found.notes
     assert "--index-url isn't read; write [[tool.uv.index]]" in index
     assert "secret" not in index
+    assert hashes == (
+        "requirements.txt: --hash isn't read; write nothing: the lock files have the"
+        " hashes of what they name"
+    )
     assert "???" in unknown
     beside = read(tmp_path, '[project]\ndependencies = ["a"]\n')
     assert beside.requirements == ()
@@ -245,6 +266,10 @@ def test_setuptools(tmp_path: Path) -> None:
     for name in ("setup.py", "Pipfile", "environment.yml"):
         tmp_path.joinpath(name).touch()
     notes = read(tmp_path, "").notes
-    assert [note.partition(":")[0] for note in notes] == [
-        *("setup.py", "Pipfile", "environment.yml")
+    assert [note.partition(";")[0] for note in notes] == [
+        "setup.py: install_requires isn't read",
+        "Pipfile: packages aren't read",
+        "environment.yml: packages of conda and pip aren't read",
     ]
+    own = '[tool.nox-buildstages.final]\nrequirements = ["a"]'
+    assert read(tmp_path, own).notes == ()  # as the notes advise

@@ -1,4 +1,4 @@
-"""Read the declarations for other tools: Poetry, PDM, pixi, pip and setuptools.
+"""Read what is declared for other tools: Poetry, PDM, Hatch, pixi, pip, setuptools.
 
 The standard tables of PEP 621 and PEP 735 are read elsewhere.
 """
@@ -14,11 +14,13 @@ from nox_buildstages.declarations.declared import (
     as_table,
     as_texts,
 )
+from nox_buildstages.declarations.hatch import read_hatch
 from nox_buildstages.declarations.pdm import read_pdm
 from nox_buildstages.declarations.pixi import read_pixi
 from nox_buildstages.declarations.poetry import read_poetry
 from nox_buildstages.declarations.requirements_txt import read_requirements_txt
 from nox_buildstages.declarations.setuptools import merge, read_dynamic, read_setup_cfg
+from nox_buildstages.declarations.workspace import get_table
 from nox_buildstages.system.documents import read_toml
 from nox_buildstages.system.files import read_text
 
@@ -26,14 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_OF_CONDA = "packages of conda and pip aren't read"
 _UNREAD = {
-    "setup.py": "install_requires",
-    "Pipfile": "packages",
-    "environment.yml": "conda's packages",
-    "environment.yaml": "conda's packages",
-    "conda.yaml": "conda's packages",
+    "setup.py": "install_requires isn't read",
+    "Pipfile": "packages aren't read",
+    "environment.yml": _OF_CONDA,
+    "environment.yaml": _OF_CONDA,
+    "conda.yaml": _OF_CONDA,
 }
-"""Files that nobody reads here, and what they declare."""
+"""Files that nobody reads here, and what of them isn't read."""
 
 
 def read_foreign(
@@ -60,12 +63,10 @@ def read_foreign(
             has_own = True
         elif not any(path.name in part.origin for part in parts):
             groups[path.name] = found.requirements
-    if not has_own:
+    final = get_table(document, "tool", "nox-buildstages", "final")
+    if not has_own and not final.get("requirements"):
         parts += (
-            Declared(
-                origin=name,
-                notes=(f"{name}: {what} isn't read; write {REQUIREMENTS_KEY}",),
-            )
+            Declared(origin=name, notes=(f"{name}: {what}; write {REQUIREMENTS_KEY}",))
             for name, what in _UNREAD.items()
             if (root / name).is_file()
         )
@@ -91,6 +92,8 @@ def _read_tables(
         yield read_poetry(as_table(tools["poetry"]), is_pep621=is_pep621)
     if "pdm" in tools:
         yield read_pdm(as_table(tools["pdm"]), dependencies=as_texts(dependencies))
+    if "hatch" in tools:
+        yield read_hatch(as_table(tools["hatch"]))
     if "pixi" in tools:
         yield read_pixi(as_table(tools["pixi"]), origin="[tool.pixi]")
     elif (root / "pixi.toml").is_file():

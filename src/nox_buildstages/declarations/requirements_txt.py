@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COMMENT = re.compile(r"(^|\s)#(?!egg=|subdirectory=|sha256=).*$")
 _PER_REQUIREMENT = re.compile(
-    r"\s--(?:hash|config-settings?|global-option|install-option)[= ]\S+"
+    r"\s(--(?:hash|config-settings?|global-option|install-option))[= ]\S+"
 )
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[= ]\s*|(?<=^-[a-z]))?(.*)")
@@ -43,6 +43,12 @@ _INSTEAD = {
     "--trusted-host": "allow-insecure-host in [tool.uv]",
 }
 """Options of pip and what to write in their place."""
+_SETTINGS = "config-settings in [tool.nox-buildstages.package.NAME]"
+_INSTEAD_OF_OWN = {
+    "--hash": "nothing: the lock files have the hashes of what they name",
+    "--install-option": "nothing: no build has it any more",
+}
+"""Options of a single requirement; others are settings of its build backend."""
 
 
 def read_requirements_txt(
@@ -113,6 +119,9 @@ class _Reader(Record):
 
     def _add(self, text: str, target: list[str], name: str) -> None:
         """Add a requirement, or note a line that is none."""
+        for option in _PER_REQUIREMENT.findall(f" {text}"):
+            write = _INSTEAD_OF_OWN.get(option, _SETTINGS)
+            self.notes.append(f"{name}: {option} isn't read; write {write}")
         text = _PER_REQUIREMENT.sub("", f" {text}").strip()
         is_named = False
         try:
