@@ -693,6 +693,26 @@ def test_a_recipe_of_a_package_without_torch(project: Project, index: Index) -> 
     assert "torch" not in out + said
     added = table(out)["package"]["fastdtw"]["build-requires"]["add"]
     assert {"cython", "numpy"} <= {*added}
+    # The heading speaks of lines from recipes only if there are any.
+    assert "# The tables of packages are from recipes" in out
+    build = {"fastdtw": ["setuptools", "cython", "numpy"]}
+    declare(project, "fastdtw", uv={"extra-build-dependencies": build})
+    out, _ = proposal(project)
+    assert "recipe" not in out
+
+
+@pytest.mark.slow
+def test_a_recipe_for_a_version_that_a_build_backend_knows(
+    project: Project, index: Index
+) -> None:
+    """A source in git or in a folder often declares no version."""
+    for name in ("setuptools", "cython", "numpy"):
+        make_wheel(index.folder, name, "1.0")
+    make_tree(project.folder / "vendor/fastdtw", "fastdtw", "0.3.4")
+    declare(project, "fastdtw", uv={"sources": {"fastdtw": {"path": "vendor/fastdtw"}}})
+    out, _ = proposal(project)
+    added = table(out)["package"]["fastdtw"]["build-requires"]["add"]
+    assert {"cython", "numpy"} <= {*added}
 
 
 def make_repositories(

@@ -117,7 +117,8 @@ class Proposer(Value):
         draft, _ = self._lock_until_it_works(draft)
         if draft.outputs:
             # Backends have answered: give each group of equal needs a stage.
-            draft = replace(self._with_answers(draft), is_asking=False)
+            draft = self._with_answers(self._with_recipes(draft))
+            draft = replace(draft, is_asking=False)
         draft, locks = self._lock_until_it_works(draft)
 
         # Pin the versions that were locked.
@@ -173,10 +174,10 @@ class Proposer(Value):
         yield f"Proposed by `nox -s build-stages-init` for {python}."
         if draft.outputs:
             yield from _ABOUT
-        if any(output.facts for output in draft.outputs):
+        if any([*self._changes_from_recipe(output)] for output in draft.outputs):
             yield from _ABOUT_RECIPES
-            if self._differs_by_cell:
-                yield from _CELLS_DIFFER
+        if self._differs_by_cell and any(output.facts for output in draft.outputs):
+            yield from _CELLS_DIFFER
         for name, text, why in self._overrides(draft, of_project=True):
             line = f"To do: {name} needs {text} in the project: {why}"
             yield from textwrap.wrap(line)
@@ -193,8 +194,7 @@ class Proposer(Value):
         if draft.torch is not None:
             self.report(f"the project resolves to {draft.torch}")
         for output in draft.outputs:
-            rules = self.project.rules(output.name)
-            lines = [it.key for it in list_changes(output.name, rules, output.facts)]
+            lines = [it.key for it in self._changes_from_recipe(output)]
             if lines:
                 self.report(f"{output.name}: from its recipe: {', '.join(lines)}")
             answer = self.answers.by_output.get(output.name)
@@ -215,8 +215,7 @@ class Proposer(Value):
                     value=[*map(str, stage.dependencies), *added_outputs],
                 )
         for output in draft.outputs:
-            rules = self.project.rules(output.name)
-            yield from list_changes(output.name, rules, output.facts)
+            yield from self._changes_from_recipe(output)
         overrides = {
             text: why for _, text, why in self._overrides(draft, of_project=False)
         }
@@ -232,6 +231,11 @@ class Proposer(Value):
         if matched:
             value = [*self.project.match_runtime, *matched]
             yield Change(table=("tool", TOOL), key="match-runtime", value=value)
+
+    def _changes_from_recipe(self, output: ProposedOutput) -> Iterator[Change]:
+        """Yield the lines of an output's recipe that the project lacks."""
+        rules = self.project.rules(output.name)
+        return list_changes(output.name, rules, output.facts)
 
     def _overrides(
         self, draft: Draft, *, of_project: bool
@@ -379,7 +383,8 @@ class Proposer(Value):
     def _with_recipes(self, draft: Draft) -> Draft:
         """Return a draft with the facts from recipes about the versions of outputs.
 
-        A commit whose source doesn't declare a version has the recipe's version.
+        If a source doesn't declare its version, the recipe may know it; else its build
+        backend does.
         """
         recipes = {it.name: recipe_for(it.name) for it in draft.outputs}
         known = {name: it for name, it in recipes.items() if it is not None}
@@ -392,6 +397,9 @@ class Proposer(Value):
             version = None if source is None else source.version
             if version is None and source is not None and recipe.git is not None:
                 version = recipe.git.version
+            answer = self.answers.by_output.get(name)
+            if version is None and answer is not None and answer.metadata is not None:
+                version = answer.metadata.version
             if output is None or version is None:
                 continue
             facts = recipe.facts_for(version, cuda=cuda)
