@@ -350,7 +350,7 @@ def test_faulty_table_shows_every_problem_at_once(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "can't be read"), ("[tool", "is not TOML")]
+    ("text", "said"), [(None, "; an empty one is enough"), ("[tool", "is not TOML")]
 )
 def test_file_that_cannot_be_read_is_named(
     project: Project, text: str | None, said: str

@@ -99,6 +99,13 @@ def test_a_terminal_with_colours_gets_symbols() -> None:
     assert "checks: 2 \x1b[31m✗" in below
 
 
+def test_an_import_that_failed_has_no_number() -> None:
+    """It is the first that failed; the others may work."""
+    failed = Event(step="import", state="failed", facts={"modules": ["a", "b"]})
+    *_, below = render_summary(summarize(ENTRIES, [failed]))
+    assert below == " imports: failed"
+
+
 @pytest.mark.parametrize("columns", [100, 80, 40])
 def test_nothing_of_a_summary_wraps(columns: int) -> None:
     """What doesn't fit is cut, and that shows."""

@@ -229,6 +229,8 @@ def _parse(path: Path, check: Callable[[dict[str, Any]], None]) -> dict[str, Any
     try:
         document = read_toml(path)
         check(document)
+    except FileNotFoundError:
+        message = f"there is no such file in {path.parent}; an empty one is enough"
     except OSError as error:
         message = f"can't be read: {error.strerror}"
     except reader.UnreadableError as error:

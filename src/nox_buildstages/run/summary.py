@@ -194,10 +194,9 @@ def _describe_runtime(events: Sequence[Event]) -> Iterator[tuple[str, bool]]:
             packages = count(event.facts.get("packages", 0), "package")
             yield f"runtime: {packages}", event.state == ENDED
         if event.step == "import":
-            yield (
-                f"imports: {len(event.facts.get('modules', ()))}",
-                event.state == ENDED,
-            )
+            works = event.state == ENDED  # the first failure is the last import
+            modules = event.facts.get("modules", ())
+            yield f"imports: {len(modules)}" if works else "imports:", works
     checks = [it for it in events if it.step == "check"]
     if checks:
         works = all(it.state == ENDED for it in checks)
