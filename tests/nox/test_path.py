@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,8 @@ def test_bound_lock_makes_the_same_environment_elsewhere(
     house = tmp_path / "elsewhere"
     shutil.copytree(run.project.wheelhouse, house)
     command = [uv.find_uv_bin(), "pip", "sync", "-q", "--preview-features", "pylock"]
-    command += ["--prefix", str(tmp_path / "env"), str(house / "pylock.toml")]
+    command += ["--python", sys.executable, "--prefix", str(tmp_path / "env")]
+    command.append(str(house / "pylock.toml"))
     subprocess.run(command, env=dict(run.project.env), check=True)
     wanted = {"kernels": "1.0", "models": "1.0", "tensorlib": "2.0"}
     assert installed(tmp_path / "env") == wanted
