@@ -189,6 +189,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     called = invocation.find_called(sessions)
     if invocation.words or SHELL in called:  # which needs a word
         _check_words(invocation, called, cells, adapter.run)
+    _refuse_backend(invocation, called)
     finds_python = any(it.finds_python for it in called.values())
     if finds_python and adapter.find_python() is None:  # nox may download one
         sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
@@ -262,6 +263,40 @@ def _check_words(
             raise SystemExit(_draw(error)) from None
 
 
+def _check_backend(backends: Sequence[str]) -> None:
+    """Check that nox may make an environment with one of our backends.
+
+    Raises:
+        UsageError: None of them is one.
+    """
+    if set(backends).isdisjoint(_BACKENDS):
+        raise UsageError(
+            problem=f"the venv backend {backends[0]!r} makes no environment that a lock"
+            " can be installed in",
+            hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
+        )
+
+
+def _refuse_backend(
+    invocation: NoxInvocation, called: Mapping[str, RegisteredSession]
+) -> None:
+    """Check the backend before nox looks for the backend's program.
+
+    Nox does so even if it makes no environment.
+
+    Raises:
+        SystemExit: A session of ours can't use the backend.
+    """
+    backends = (invocation.backend or "uv").split("|")
+    needs_one = any(it.has_environment for it in called.values())
+    is_missing = called and not any(map(shutil.which, backends))
+    if invocation.makes_environments and (needs_one or is_missing):
+        try:
+            _check_backend(backends)
+        except UsageError as error:
+            raise SystemExit(_draw(error)) from None
+
+
 def _describe(session: RegisteredSession) -> str:
     """Return the help of a session."""
     from nox_buildstages.workspace.session_help import describe_session  # noqa: PLC0415 - few ask
@@ -298,8 +333,14 @@ def _require_python(
     """
     if not (sessions and pythons and invocation.makes_environments):
         return
+    # An environment of an earlier run may have another Python.
     folders = (Path(invocation.envdir, session_folder(name)) for name in sessions)
-    if any(map(is_complete, folders)) or any(map(_which, pythons)):
+    found = (
+        is_complete(it) and (it / f"lib/python{version}").is_dir()
+        for it in folders
+        for version in pythons
+    )
+    if any(found) or any(map(_which, pythons)):
         return
     from uv import find_uv_bin  # noqa: PLC0415 - rarely needed
 
@@ -683,12 +724,8 @@ class _Adapter(Value):
             backends = [session.venv_backend]
         elif not invocation.makes_environments:
             backends = ["none"]
-        if declared.name != PLAN and not set(backends) & {*_BACKENDS}:
-            raise UsageError(
-                problem=f"the venv backend {backends[0]!r} makes no environment"
-                " that a lock can be installed in",
-                hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
-            )
+        if declared.name != PLAN:
+            _check_backend(backends)
 
         def run(argv: Sequence[str], cwd: Path, *, env: Mapping[str, str]) -> None:
             is_there = Path.cwd() == cwd  # nox prints every change of the folder

@@ -384,7 +384,13 @@ def test_nothing_is_asked_where_nothing_may_run(pythons: Project) -> None:
 
 @pytest.mark.slow
 def test_no_python_is_no_success(pythons: Project) -> None:
-    """If no Python of the list is here, nox fails; it would skip all sessions."""
+    """If no Python of the list is here, nox fails; it would skip all sessions.
+
+    Environments of an earlier run, with another Python, change nothing.
+    """
+    declare_both(pythons, HERE)
+    pythons.nox("-s", "build-stages-lock")
+    assert (pythons.folder / ".nox/build-stages-lock/bin/python").exists()
     declare_both(pythons, ABSENT)
     advice = f"Python {ABSENT} isn't installed here, and nox runs on {HERE}."
     for session in ("build-stages", "build-stages-lock"):

@@ -298,7 +298,7 @@ def test_install_only_with_everything_stored_makes_the_environments(
     assert "* build-stage-first: success" in done.output
 
 
-@pytest.mark.parametrize("flags", [("--no-venv",), ("-db", "none")])
+@pytest.mark.parametrize("flags", [("--no-venv",), ("-db", "none"), ("-db", "conda")])
 def test_no_environment_is_refused(project: Project, flags: tuple[str, ...]) -> None:
     """Without environments of their own stages can't be locked; nox says so."""
     Pair().write(project)

@@ -148,6 +148,7 @@ def test_some_calls_make_no_environment(
     ("words", "variables", "backend", "parallel", "afresh"),
     [
         ((), {}, "", False, False),
+        (("-f", "noxfile.py"), {}, "", False, False),
         (("-db", "uv"), {"NOX_DEFAULT_VENV_BACKEND": "venv"}, "uv", False, False),
         ((), {"NOX_DEFAULT_VENV_BACKEND": "venv"}, "venv", False, False),
         (("-db", "uv", "-fb", "venv"), {}, "venv", False, False),

@@ -718,6 +718,16 @@ def test_which_versions_a_project_accepts() -> None:
     assert "expected version specifiers such as '>=3.11'" in str(problem)
 
 
+@pytest.mark.parametrize("required", ["<3.10", "==3.9.*", ">=3.11,<3.11"])
+def test_requires_python_without_a_supported_python(required: str) -> None:
+    """No Python that one could install would do."""
+    (problem,) = problems(f"[project]\nrequires-python = '{required}'\n{STAGE}")
+    assert problem.location == "project.requires-python"
+    assert problem.message == (
+        f"{required} excludes every supported Python; the oldest is 3.10"
+    )
+
+
 @pytest.mark.parametrize("table", ["final", "matrix"])
 def test_a_project_without_stages(table: str) -> None:
     """A runtime or a matrix may be all that there is."""

@@ -41,6 +41,7 @@ _MAX_NAME = 100
 _OLDEST_PYTHON = (3, 10)
 _OLDEST_FREE_THREADED = (3, 13)
 _WITH_VERSION = r"[a-z]*-?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?t?"
+_MAX_MINOR = 40  # more than there will be for years
 _MAX_PATCH = 100  # more releases than any minor version of Python has had
 _PYTHON = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?t?")
 _TIME = (
@@ -270,6 +271,11 @@ def requires_python(item: Item, pythons: Sequence[str]) -> SpecifierSet:
     except InvalidSpecifier:
         found.expect("version specifiers such as '>=3.11'")
         return SpecifierSet()
+    minors = range(_OLDEST_PYTHON[1], _MAX_MINOR)
+    versions = (f"3.{it}.{patch}" for patch in range(_MAX_PATCH) for it in minors)
+    if not any(map(required.contains, versions)):
+        found.fault(f"{text} excludes every supported Python; the oldest is 3.10")
+        return required
     for index, python in enumerate(pythons):
         version = re.fullmatch(_WITH_VERSION, python)
         if version is None or version[2] is None:

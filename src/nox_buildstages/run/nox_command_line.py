@@ -169,6 +169,7 @@ def read_command_line(
     option("-j", "--parallel")
     stop = argparse.BooleanOptionalAction
     option("-x", "--stop-on-first-error", dest="stops", action=stop)
+    option("-f", "--noxfile")  # not short for -fb
     option("--envdir")
     option("-db", "--default-venv-backend", dest="backend")
     option("-fb", "--force-venv-backend", dest="forced_backend")
