@@ -333,6 +333,37 @@ _say(
 )
 
 
+@_rule(
+    r"(unrecognized command[ -]line option|unknown argument:|Unknown option)"
+    r" \W(?P<what>-[\w+-]+)",
+)
+def _unknown_option(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about an option that a compiler doesn't know."""
+    option = match["what"]
+    for name, value in situation.seen.items():
+        if re.search(rf"(?<!\S){re.escape(option)}(?![\w-])", value):
+            return f"{name} has {option}, which the compiler doesn't know: remove it"
+    return ""
+
+
+@_rule(
+    r"fatal error: ['\"]?longintrepr\.h",  # gone from Python 3.11
+    r"error: too few arguments to function \W_Py_HashDouble",  # 3.10
+    r"error: invalid use of incomplete typedef \WPy(Frame|Code)Object",  # 3.11
+    r"error: \WPy\w+\W.* has no member named \W"
+    r"(tp_print|curexc_type|exc_type|use_tracing|ob_digit|ob_shash)\b",
+)
+def _old_code(_match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about C code that uses what Python no longer has."""
+    if situation.stage == PROJECT:
+        return ""  # there is no newer one
+    old = f"{situation.output} {situation.version}".rstrip()
+    return (
+        f"the C code of {old} is too old for Python {situation.python}: use a newer"
+        f" version of {situation.output}, or an older Python"
+    )
+
+
 _CUDA_HEADER = re.compile(
     r"(cuda|cudnn|cublas|cufft|curand|cusolver|cusparse|nccl|nvtx|nvml|cutensor"
     r"|cupti|thrust|cub|nvrtc|NvInfer)[\w/.]*\Z"
@@ -548,6 +579,12 @@ def _login(_match: re.Match[str], situation: Situation) -> str:
         " to the source of the output, or name a variable with the login in pass-env of"
         f" stage {situation.stage}, such as CARGO_REGISTRIES_NAME_TOKEN{left_out}"
     )
+
+
+@_rule(r"^\s*(Syntax|Indentation|Tab)Error: .*\nexit status 1\Z")
+def _faulty_python(_match: re.Match[str], situation: Situation) -> str:
+    python = situation.python
+    return f"fix or patch its source, which Python {python} can't read"
 
 
 def _name_left_out(situation: Situation) -> str:
