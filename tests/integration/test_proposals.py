@@ -12,7 +12,7 @@ import pytest
 import tomli_w
 
 from nox_buildstages.reader import parse_toml
-from support.packages import make_sdist, make_tree, make_wheel
+from support.packages import in_tree_backend, make_sdist, make_tree, make_wheel
 from support.pair import lock_texts
 from support.sessions import run_session
 
@@ -525,6 +525,18 @@ def test_a_backend_that_does_not_answer(
     assert [it["outputs"] for it in stages(out)] == [["ash==1.0"], ["birch==1.0"]]
     assert stages(out)[1]["dependencies"] == ["helper"]
     assert said in commented(out).partition("To do: ")[2]
+
+
+@pytest.mark.slow
+def test_a_backend_that_alone_knows_the_version_has_to_answer(project: Project) -> None:
+    """Of a folder: nothing can be proposed without it, so its error is shown."""
+    backend = "import nowhere\nfrom tinybackend import *\n"
+    files = {"pyproject.toml": in_tree_backend("asking"), "asking.py": backend}
+    make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
+    declare(project, "kernels", uv={"sources": {"kernels": {"path": "kernels"}}})
+    said = failure(project, INIT)
+    assert "ModuleNotFoundError: No module named 'nowhere'" in said
+    assert "help: its build imports the module nowhere: " in said
 
 
 def test_a_build_requirement_that_has_no_wheel_any_more(

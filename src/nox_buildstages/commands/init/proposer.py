@@ -638,9 +638,14 @@ class Proposer(Value):
     def _skip_backend(
         self, draft: Draft, name: str, lines: Iterable[str]
     ) -> Draft | None:
-        """Return a draft with an output's build requirements left to the user."""
+        """Return a draft with an output's build requirements left to the user.
+
+        None if only the build backend knows the version, because a lock needs it.
+        """
         output = draft.output(name)
-        if output is None or output.to_do:
+        source = self.answers.sources.get(canonicalize_name(name))
+        has_version = source is not None and source.version is not None
+        if output is None or output.to_do or not has_version:
             return None
         to_do = tuple(line for line in lines if line)
         self.report(f"{name}: its build requirements are unknown: {to_do[0]}")
