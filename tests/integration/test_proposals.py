@@ -539,6 +539,21 @@ def test_a_backend_that_alone_knows_the_version_has_to_answer(project: Project) 
     assert "help: its build imports the module nowhere: " in said
 
 
+def test_no_metadata_is_asked_for_without_a_version(project: Project) -> None:
+    """The table can't declare the version, so this is no way out."""
+    folder = make_tree(
+        project.folder / "own", "ops", "1.0", settings={"require-env": ["OPS_HOME"]}
+    )
+    path = folder / "pyproject.toml"
+    kept = parse_toml(path.read_text("utf-8"))
+    path.write_text(tomli_w.dumps({it: kept[it] for it in kept if it != "project"}))
+    declare(project, f"ops @ {folder.as_uri()}")
+    said = failure(project, "build-stages-init")
+    assert "error: ops (stage ops): get_requires_for_build_wheel failed" in said
+    assert "OPS_HOME" in said
+    assert "requires-dist" not in said
+
+
 def test_a_build_requirement_that_has_no_wheel_any_more(
     project: Project, index: Index
 ) -> None:

@@ -212,6 +212,23 @@ def test_a_file_that_the_sandbox_hides_is_let_in(line: str, tmp_path: Path) -> N
     assert not hint([line.format(path)], seen=seen)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '  File "<frozen os>", line 679, in __getitem__',
+        '  File "/x/os.py", line 680, in __getitem__\n    raise KeyError(key)',
+    ],
+)
+def test_a_variable_that_a_build_needs_is_named(frame: str) -> None:
+    """If it is set outside, it is passed on."""
+    lines = [frame, "KeyError: 'CUDA_ARCH'"]
+    found = hint(lines)
+    assert "its build needs the variable CUDA_ARCH: set it, in pyproject" in found
+    assert 'env = { CUDA_ARCH = "…" }' in found
+    assert 'pass-env = ["CUDA_ARCH"]' in hint(lines, outer={"CUDA_ARCH": "9.0"})
+    assert not hint(["KeyError: 'CUDA_ARCH'"])
+
+
 def test_a_build_writes_to_a_folder_for_temporary_files() -> None:
     """A file that isn't there is one that the build would make."""
     lines = ["PermissionError: [Errno 13] Permission denied: '/tmp/not-there/x'"]

@@ -34,6 +34,7 @@ from nox_buildstages.model import (
     Template,
 )
 from nox_buildstages.sources.metadata import Identity
+from nox_buildstages.value import replace
 
 A, B = canonicalize_name("a"), canonicalize_name("b")
 SOURCE = ArchiveSource(location="a-1.0.tar.gz", sha256="0" * 64)
@@ -249,6 +250,15 @@ def test_the_table_is_not_enough_without_a_version() -> None:
     known = facts({"a": rules("torch")})
     known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS)
     assert known.metadata(A) is None
+
+
+def test_a_version_that_the_source_states_is_enough() -> None:
+    """A folder has none of an index; its build will show if the statement holds."""
+    known = facts({"a": rules("torch")})
+    stated = replace(known.static[A], identity=Identity(version=Version("1.0")))
+    known = replace(known, static={**known.static, A: stated})
+    known.record_answer(A, BackendAnswer(requires=(), metadata=None), PINS)
+    assert known.metadata(A) == metadata("1.0", "torch", learned="config")
 
 
 def test_the_local_version_depends_on_the_environment() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages import reader
@@ -271,7 +270,7 @@ class BackendMetadata(Value):
         except BackendError as error:
             answer = BackendAnswer(requires=(), metadata=None, failed=query.may_fail)
             if not query.may_fail:
-                self._check_failure(context, error)
+                self._check_failure(query, error)
                 return answer
             is_passing = error.full_disk or error.out_of_memory
             if error.reason != "exit status 1" or is_passing:
@@ -283,13 +282,17 @@ class BackendMetadata(Value):
         keep_text(path, json.dumps(_dump_answer(answer)))
         return answer
 
-    def _check_failure(self, context: BuildContext, error: BackendError) -> None:
+    def _check_failure(self, query: BackendQuery, error: BackendError) -> None:
         """Raise the error of a hook, unless the table declares the metadata."""
-        rules = context.project.rules(canonicalize_name(error.output))
+        context = self.context
+        rules = context.project.rules(query.output)
         if rules.requires_dist is None or (self.finds_modules and error.module):
             # Metadata is a way out if this machine can't run the backend.
             if error.module or (error.hint and not error.lacks_cuda):
                 raise error
+            tree = self.tree(query.output, query.source)
+            if source_tree.read_identity(tree).version is None:
+                raise error  # the table can't declare the version
             hint = requires_dist_hint(error.output)
             if error.hint:  # without CUDA
                 problem = error.hint.partition(": ")[0]

@@ -126,6 +126,16 @@ def _missing_module(match: re.Match[str], situation: Situation) -> Hint:
     return Hint(text=text, module=module, requirement=missing.requirement)
 
 
+@_rule(r"\bos(\.py|>)\", line \d+, in __getitem__\n(.*\n)?KeyError: '(?P<what>\w+)'")
+def _missing_variable(match: re.Match[str], situation: Situation) -> str:
+    """Return the hint about a variable that code of Python needs."""
+    name = match["what"]
+    if name in situation.outer:
+        return situation.pass_variable(name, "")
+    problem = f"its build needs the variable {name}: set it"
+    return situation.set_variable(name, "…", problem)
+
+
 _say(
     "a disk is full: free some space, or build on another disk, with"
     " NOX_BUILDSTAGES_BUILD_DIR",

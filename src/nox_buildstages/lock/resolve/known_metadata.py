@@ -232,15 +232,17 @@ class KnownMetadata(Record):
             requires = {*before.answer.requires, *answer.requires}
             answer = replace(answer, requires=tuple(sorted(requires)))
         static, declared = self.static[name], self.project.rules(name).requires_dist
+        # Of the index, or else what the source states; the build will show if it's so.
+        version = static.choice.version or static.identity.version
         if (
             answer.metadata is None
             and not answer.unmet
             and static.metadata is None
-            and static.choice.version is not None  # from the index
+            and version is not None
             and declared is not None
         ):
             configured = Metadata(
-                version=static.choice.version,
+                version=version,
                 requires_dist=tuple(sorted(map(str, declared))),
                 learned="config",
             )
