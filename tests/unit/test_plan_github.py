@@ -109,6 +109,17 @@ def test_a_job_says_where_it_runs(
     assert job.to_dict().items() >= expected.items()
 
 
+def test_a_matrix_that_github_refuses_is_reported() -> None:
+    """It has at most 256 jobs; shards are jobs, too."""
+    stage = replace(MISSING, session="stage", shards=257)
+    plan = GitHubPlan(cells=(replace(MISSING, levels=((stage,),)),))
+    (line,) = plan.warnings()
+    assert line.startswith("shards has 257 jobs, and GitHub accepts at most 256")
+    stage = replace(stage, shards=256)
+    plan = GitHubPlan(cells=(replace(MISSING, levels=((stage,),)),))
+    assert not [*plan.warnings()]
+
+
 def test_cells_with_nothing_to_build_can_be_left_out() -> None:
     """Where that is all of them, the matrix is empty and sound."""
     plan = GitHubPlan(cells=(BUILT, MISSING), only_missing=True)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LEVELS = 3
 """The levels of stages with jobs of their own; jobs of cells build deeper stages."""
 
+MOST_JOBS = 256
+"""How many jobs a matrix of GitHub may have."""
+
 SCHEME = 1
 """The version of the keys of stores; another one starts all of them empty."""
 
@@ -95,11 +98,9 @@ class GitHubPlan(Value):
     locks: str = "build-stages"  # the folder of the lock files
     only_missing: bool = False  # whether jobs with nothing to build are left out
 
-    def outputs(self) -> dict[str, str]:
-        """Return the outputs of the step; a ``matrix`` is JSON."""
-        jobs = self._select_jobs(self.cells)
-        entries = [it.to_dict() for it in jobs]
-        outputs = {"matrix": _format_matrix(entries), "count": str(len(jobs))}
+    def matrices(self) -> dict[str, list[dict[str, str]]]:
+        """Return the entries of each matrix: cells, levels of stages, and shards."""
+        found = {"matrix": [it.to_dict() for it in self._select_jobs(self.cells)]}
         shards: list[dict[str, str]] = []
         depth = max([LEVELS, *(len(it.levels) for it in self.cells)])
         for number in range(depth):
@@ -110,12 +111,31 @@ class GitHubPlan(Value):
                         stages.setdefault(stage.session, stage)
             for stage in stages.values():
                 shards += stage.divide()
-            entries = [it.to_dict() for it in self._select_jobs(stages.values())]
             if number < LEVELS:
-                matrix = _format_matrix(entries) if entries else ""
-                outputs[f"level-{number + 1}"] = matrix
-        outputs["shards"] = _format_matrix(shards) if shards else ""
-        return {**outputs, "wheelhouse": self.wheelhouse, "locks": self.locks}
+                jobs = self._select_jobs(stages.values())
+                found[f"level-{number + 1}"] = [it.to_dict() for it in jobs]
+        return {**found, "shards": shards}
+
+    def outputs(self) -> dict[str, str]:
+        """Return the outputs of the step; a ``matrix`` is JSON."""
+        matrices = self.matrices()
+        cells = matrices.pop("matrix")
+        return {
+            "matrix": _format_matrix(cells),
+            "count": str(len(cells)),
+            **{name: _format_matrix(it) if it else "" for name, it in matrices.items()},
+            "wheelhouse": self.wheelhouse,
+            "locks": self.locks,
+        }
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a line for each matrix that GitHub refuses."""
+        for name, entries in self.matrices().items():
+            if len(entries) > MOST_JOBS:
+                yield (
+                    f"{name} has {len(entries)} jobs, and GitHub accepts at most"
+                    f" {MOST_JOBS} in one matrix; plan a part with --select"
+                )
 
     def summary(self) -> Iterator[str]:
         """Yield the lines of a Markdown text with a table for each cell."""

@@ -60,6 +60,8 @@ def run_plan(workspace: Workspace) -> None:
     if options.github:
         jobs = plan_jobs(workspace, views, missing)
         lines = github.publish(jobs, workspace.tools.run.outer)
+        for warning in jobs.warnings():
+            report(warning)
     else:
         contexts = [(view, view.context(_read_stale_locks(view))) for view in views]
         plan = plan_project(workspace, contexts)
