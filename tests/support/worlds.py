@@ -775,23 +775,16 @@ def child_pipelines(project: Project, index: Index) -> None:
 def existing(project: Project, index: Index) -> None:
     """A project of its own, whose [project] table the page shows."""
     project.write("")
-    make_wheel(index.folder, "torch", "2.13.0")
-    make_wheel(index.folder, "pip", "26.3")
+    for name, version in (("numpy", "2.4.6"), ("cython", "3.3.1"), ("cymem", "2.0.16")):
+        make_wheel(index.folder, name, version)
     make_setuptools(index.folder, "84.2.1")
     make_wheel(index.folder, "preshed", "3.0.15")
-    make_sdist(index.folder, "preshed", "3.0.15", static=False)
-    for name, version, module in (
-        ("chumpy", "0.70", "pip"),
-        ("torch-scatter", "2.1.2", "torch"),
+    for name, version, requires in (
+        ("fastdtw", "0.3.4", ["tinybackend"]),
+        ("preshed", "3.0.15", ["tinybackend", "cymem"]),
+        ("webrtcvad", "2.0.10", ["tinybackend"]),
     ):
-        make_sdist(
-            *(index.folder, name, version),
-            static=False,
-            files={
-                "pyproject.toml": in_tree_backend("asking"),
-                "asking.py": f"import {module}\nfrom tinybackend import *\n",
-            },
-        )
+        make_sdist(index.folder, name, version, build_requires=requires, static=False)
 
 
 def processors(project: Project, index: Index) -> None:
