@@ -362,6 +362,8 @@ class Final(Value):
     """The runtime environment: requirements and checks."""
 
     requirements: tuple[Requirement, ...]  # with extras and groups
+    requirements_key: str = "final.requirements"
+    """The key with the requirements, as messages name it."""
     extras: tuple[NormalizedName, ...] = ()  # with those that they name
     groups: tuple[NormalizedName, ...] = ()
     imports: tuple[str, ...] = ()

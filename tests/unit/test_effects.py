@@ -119,7 +119,11 @@ def test_an_output_that_nothing_installs() -> None:
     project = read(document, pyproject=PYPROJECT)
     unused = find_unused_outputs(project, [*map(canonicalize_name, "ae")])
     assert [*unused] == ["b", "d"]
-    assert describe_unused(unused[0]).startswith("nothing installs b: add it to final")
+    said = describe_unused(project, unused[0])
+    assert said.startswith("nothing installs b: add it to final.requirements, or to")
+    project = read({**document, "project": {"dependencies": []}}, pyproject=PYPROJECT)
+    said = describe_unused(project, unused[0])
+    assert said.startswith("nothing installs b: add it to [project] dependencies, or")
 
 
 @pytest.mark.parametrize(

@@ -438,9 +438,9 @@ def test_an_unknown_program_is_named_if_it_is_one() -> None:
     [
         (
             "ModuleNotFoundError: No module named 'pkg_resources'",
-            'it imports the module pkg_resources: add "setuptools<82" to the',
+            'it imports the module pkg_resources: add "setuptools<82" to fin',
         ),
-        ("ModuleNotFoundError: No module named 'yaml'", 'add "pyyaml" to the requirem'),
+        ("ModuleNotFoundError: No module named 'yaml'", 'add "pyyaml" to final.req'),
         (
             "ModuleNotFoundError: No module named 'numpy.nothing'",
             "numpy 2.5.0 has no numpy.nothing: use another version of numpy",
@@ -449,7 +449,7 @@ def test_an_unknown_program_is_named_if_it_is_one() -> None:
         ("ModuleNotFoundError: No module named 'urllib2'", "it is for Python 2"),
         ("ModuleNotFoundError: No module named 'mine'", "name modules of the runtime"),
         ("ModuleNotFoundError: No module named 'mine.a'", "name modules of the runti"),
-        ("ModuleNotFoundError: No module named 'mine.abc'", '"mine" to the requireme'),
+        ("ModuleNotFoundError: No module named 'mine.abc'", 'add "mine" to final.req'),
         (
             "ImportError: cannot import name 'Mapping' from 'collections' (/x.py)",
             "Python 3.12 has no collections.Mapping: use an older Python, or patch",
@@ -464,7 +464,7 @@ def test_an_unknown_program_is_named_if_it_is_one() -> None:
 def test_a_failed_import_of_the_runtime_earns_a_hint(error: str, words: str) -> None:
     """A module may be missing there that the build had."""
     known = situation(output="", python="3.12", packages={"numpy": "2.5.0"})
-    found = find_import_hint(error, "mine.a", known)
+    found = find_import_hint(error, "mine.a", known, key="final.requirements")
     assert words in found
     assert bool(words) == bool(found)
 

@@ -90,7 +90,7 @@ def run_final(workspace: Workspace) -> str | None:
         _print_summary(context, entries)
         used = {pin.name for name in context.locks for pin in context.pins(name)}
         for name in find_unused_outputs(project, used):
-            tools.run.report(describe_unused(name))
+            tools.run.report(describe_unused(project, name))
         if any(entry["status"] == BUILT for entry in entries):
             from nox_buildstages.store.size import describe_large_store  # noqa: PLC0415 - if it grew
 
@@ -273,6 +273,7 @@ def _import_error(
                 python=context.interpreter.markers["python_version"],
                 packages={pin.name: str(pin.version) for pin in context.pins(FINAL)},
             ),
+            key=context.project.final.requirements_key,
         ),
     )
 

@@ -29,9 +29,12 @@ def read_final(item: Item) -> Final | None:
     if values is None:
         return None
     wanted = values.pop("requirements")
+    key = Final.requirements_key
     if wanted is None:
         is_missing = "requirements" not in (getters.raw_table(item) or {})
         wanted = _project_dependencies(item) if is_missing else ()
+        if is_missing and item.document.find("project", "dependencies") is not None:
+            key = "[project] dependencies"
     groups = dict(values.pop("groups"))
     extras = _Extras.of(item.document)
     found = [*extras.expand(wanted)]
@@ -44,6 +47,7 @@ def read_final(item: Item) -> Final | None:
     own = values["project"]
     return Final(
         requirements=tuple(it for it, _ in found),
+        requirements_key=key,
         extras=tuple(dict.fromkeys((*chosen, *reached))),
         groups=tuple(groups),
         build_system={} if own is None else _build_system(item),

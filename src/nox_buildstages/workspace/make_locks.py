@@ -152,7 +152,7 @@ class ProjectLocker(Record):
         ]
         unused = [*map(find_unused_outputs, projects, used)]
         everywhere = [it for it in unused[0] if all(it in found for found in unused)]
-        lines += map(describe_unused, everywhere)
+        lines += (describe_unused(projects[0], it) for it in everywhere)
 
         # Write the files and print what changed.
         written = folder.write_locks(project, locks)

@@ -624,10 +624,11 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
     return Hint()
 
 
-def find_import_hint(error: str, name: str, situation: Situation) -> str:
+def find_import_hint(error: str, name: str, situation: Situation, *, key: str) -> str:
     """Return the hint about a failed import in the runtime environment.
 
-    ``error`` is the last line of the traceback; the packages are the runtime's.
+    ``error`` is the last line of the traceback; the packages are the runtime's, and the
+    key has its requirements.
     """
     if match := re.search(_NO_MODULE, error):
         module = match["what"]
@@ -638,7 +639,7 @@ def find_import_hint(error: str, name: str, situation: Situation) -> str:
         missing = situation.explain_missing(module)
         fix = missing.fix
         if missing.requirement:
-            fix = f'add "{missing.requirement}" to the requirements of the runtime'
+            fix = f'add "{missing.requirement}" to {key}'
         return f"{missing.problem.replace('its build', 'it', 1)}: {fix}"
     found = (re.search(pattern, error) for pattern in _NO_NAME)
     return next((_missing_name(it, situation) for it in found if it), "")

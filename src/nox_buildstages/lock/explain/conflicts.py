@@ -182,8 +182,10 @@ class _Explainer(Value):
             version = version or known.static[name].choice.version
             output = f"{name} {version.public}" if version else output
         wants = f"stage {self.error.name} wants"
+        if self.stage is None:
+            wants = f"{self.resolver.project.final.requirements_key} want"
         return {
-            Origin.WANTED: "final.requirements want" if self.stage is None else wants,
+            Origin.WANTED: wants,
             Origin.CONSTRAINT: "constraints say",
             Origin.BUILD_CONSTRAINT: "build-constraints say",
             Origin.BOUND: f"match-runtime, because of {requirement.holder}, wants",
@@ -224,7 +226,7 @@ class _Explainer(Value):
     def _changes(self, conflict: Sequence[SourcedRequirement]) -> Iterator[str]:
         """Yield the places to change if no build requirement is to blame."""
         origins = {it.origin for it in conflict}
-        own = "final.requirements"
+        own = self.resolver.project.final.requirements_key
         if self.stage is not None:
             own = f"the dependencies of stage {self.stage.name}"
         if origins == {Origin.WANTED} and len(conflict) > 1:

@@ -87,11 +87,11 @@ def find_unused_outputs(
     )
 
 
-def describe_unused(name: NormalizedName) -> str:
+def describe_unused(project: Project, name: NormalizedName) -> str:
     """Return the line about an output that no environment contains."""
     return (
-        f"nothing installs {name}: add it to final.requirements, or to the"
-        " dependencies of another stage; if it is only for others, set"
+        f"nothing installs {name}: add it to {project.final.requirements_key}, or to"
+        " the dependencies of another stage; if it is only for others, set"
         f" package.{name}.unused = true"
     )
 
