@@ -47,7 +47,7 @@ def before(code: str) -> str:
         ("prepare() or build()\nend()", "prepare() or build()\nend()"),
         ("it = build() if ok() else 0\nend()", "it = build() if ok() else 0\nend()"),
         ("[build(it) for it in ()]\nend()", "[build(it) for it in ()]\nend()"),
-        ("later = lambda: build()\nend()", "later = lambda: build()\nend()"),
+        ("later = lambda it: build()\nend()", "later = lambda it: build()\nend()"),
         ("other = build\nend()\nother()", "other = build\nend()\nother()"),
         ("print(build()[0].name)\nend()", "print(build()[0].name)"),
         ("one, = build()\nend()", ""),
