@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-RELOCK = "lock the project again:\n  nox -s build-stages-lock"
+RELOCK = "lock the project, and commit the lock files:\n  nox -s build-stages-lock"
 """The hint for lock files that can't be used."""
 
 

@@ -310,21 +310,49 @@ def test_outputs_that_do_not_suit_each_other_are_shown(
             "a 1.0, once built, requires torch<2.8,"
             " and b 1.0, once built, requires torch>2.8"
         ),
-        "help: change final.requirements in pyproject.toml",
+        "help: build versions of a and b that go together",
     ]
 
 
-LOOK = "help: check the dependencies of stage kernels, and what its outputs require"
-
-
-@pytest.mark.parametrize("dependencies", [[], ["absent"]])
-def test_a_project_that_is_not_there_is_no_conflict(
-    project: Project, index: Index, dependencies: list[str]
+def test_an_output_that_another_does_not_suit_is_shown(
+    project: Project, index: Index
 ) -> None:
-    """Uv says all there is to say."""
+    """What is written in final.requirements, both names, is not to blame."""
+    del index
+    make_tree(project.folder / "a", "a", "1.0")
+    make_tree(project.folder / "b", "b", "1.0", requires=["a>=2"])
+    declared = table(stage("kernels", "a @ ./a", "b @ ./b"))
+    assert told(project, declared)[-1] == (
+        "help: build versions of a and b that go together"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "absent"), [([], "nowhere"), (["absent"], "absent")]
+)
+def test_a_project_that_is_not_there_is_no_conflict(
+    project: Project, index: Index, dependencies: list[str], absent: str
+) -> None:
+    """Its name is all there is to say."""
     sdist(index, "kernel", "torch", "nowhere", "numpy")
     lines = told(project, table(stage("kernels", "kernel", dependencies=dependencies)))
-    assert lines == ["error: stage kernels: can't be locked", LOOK]
+    assert lines == [
+        f"error: stage kernels: no index has {absent}",
+        "help: correct its name, or add its index to [[tool.uv.index]]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "problem"),
+    [("numpy==0.1", "no index has numpy 0.1"), ("numpy>=99", "can't be locked")],
+)
+def test_a_version_that_is_not_there_is_named(
+    project: Project, index: Index, requirement: str, problem: str
+) -> None:
+    """If it is one; uv names the versions that there are instead of a range."""
+    sdist(index, "kernel")
+    declared = table(stage("kernels", "kernel", dependencies=[requirement]))
+    assert told(project, declared)[0] == f"error: stage kernels: {problem}"
 
 
 def test_a_conflict_is_told_beside_a_project_that_is_not_there(

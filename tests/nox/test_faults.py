@@ -397,6 +397,16 @@ def test_runtime_that_does_not_work(project: Project) -> None:
             "exit code 7",
             "failed",
         ),
+        (
+            {"checks": [["no-such-program"]]},
+            "final.checks: no program no-such-program is in the runtime or on PATH",
+            "aborted",
+        ),
+        (
+            {"checks": [["./no-such-program"]]},
+            "final.checks: no program ./no-such-program can be run",
+            "aborted",
+        ),
     ]
     for final, said, state in cases:
         declare(project, {**table, "final": {"requirements": ["kernels"], **final}})

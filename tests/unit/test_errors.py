@@ -139,7 +139,7 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
         InvalidLockError(subject="pylock.a.toml", problem="can't be read"),
         """
         error: pylock.a.toml: can't be read
-        help: lock the project again:
+        help: lock the project, and commit the lock files:
           nox -s build-stages-lock
         """,
     ),
@@ -147,7 +147,7 @@ MESSAGES: list[tuple[BuildStagesError, str]] = [
         StaleLockError(problem="pylock.a.toml is missing"),
         """
         error: the lock files are out of date: pylock.a.toml is missing
-        help: lock the project again:
+        help: lock the project, and commit the lock files:
           nox -s build-stages-lock
         """,
     ),

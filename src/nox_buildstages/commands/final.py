@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
+import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from nox_buildstages.builder.stage import OutputResult
     from nox_buildstages.config.cells import Cells
     from nox_buildstages.environments.environment import Environment
+    from nox_buildstages.model import Project
     from nox_buildstages.run.run import Run
     from nox_buildstages.wheelhouse.directory import Wheelhouse
     from nox_buildstages.workspace.session_options import Options
@@ -84,6 +87,7 @@ def run_final(workspace: Workspace) -> str | None:
             _check_imports(context, environment, again=options.check_again)
         for check in final.checks:
             with tools.run.step("check", place, command=shlex.join(check), prints=True):
+                _find_program(check[0], project, variables["PATH"])
                 environment.run(check, project.root, env=variables)
         works = True
     finally:
@@ -101,6 +105,25 @@ def run_final(workspace: Workspace) -> str | None:
             tools.run.report(f"the wheels are kept, in {folder}: none is built again")
         tools.run.emit("summary", ENDED, place)
     return None
+
+
+def _find_program(name: str, project: Project, path: str) -> None:
+    """Check that the program of a check is there.
+
+    Raises:
+        BuildStagesError: It isn't.
+    """
+    is_path = os.sep in name
+    key = project.final.requirements_key
+    if shutil.which(str(project.root / name) if is_path else name, path=path) is None:
+        where = "can be run" if is_path else "is in the runtime or on PATH"
+        raise BuildStagesError(
+            subject="final.checks",
+            problem=f"no program {name} {where}",
+            hint="correct the path"
+            if is_path
+            else f"add the package that has it to {key}, or install it",
+        )
 
 
 def _install_runtime(

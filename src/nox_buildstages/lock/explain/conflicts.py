@@ -225,11 +225,17 @@ class _Explainer(Value):
 
     def _changes(self, conflict: Sequence[SourcedRequirement]) -> Iterator[str]:
         """Yield the places to change if no build requirement is to blame."""
-        origins = {it.origin for it in conflict}
+        shown = [it for it in conflict if not self._accepts_output(it)]
+        origins = {it.origin for it in shown}
         own = self.resolver.project.final.requirements_key
         if self.stage is not None:
             own = f"the dependencies of stage {self.stage.name}"
-        if origins == {Origin.WANTED} and len(conflict) > 1:
+        if origins == {Origin.REQUIRED}:
+            built = {it.name for it in shown} & self._output_versions.keys()
+            them = " and ".join(sorted(built | _outputs(shown)))
+            yield f"build versions of {them} that go together"
+            return
+        if origins == {Origin.WANTED} and len(shown) > 1:
             yield f"{own} don't go together: change one of them"
             return
         keys = {

@@ -68,6 +68,9 @@ _NO_WHEEL = re.compile(
 )
 _NO_SDIST = re.compile("A source distribution is required for `([^`]+)`")
 """uv's messages if it would have to build, and if it can't build."""
+_UNKNOWN = re.compile(r"Because (\S+) was not found in the package registry")
+_NO_VERSION = re.compile(r"there is no version of ([\w.-]+)(?:\[.*?\])?==([\w.+!-]+)")
+"""uv's messages about a package that isn't on the indexes, and about a version."""
 
 SYSTEM_HINTS = {
     "No space left on device": (
@@ -473,9 +476,17 @@ def _uv_error(
             constraints=question.constraints,
         )
     hints = (hint for it, hint in SYSTEM_HINTS.items() if re.search(it, output))
-    hint = next(hints, "")
+    hint, problem = next(hints, ""), "can't be locked"
     if url_secrets.is_auth_failure(output):
         hint = url_secrets.LOGIN_HINT
     elif sdist is not None:
         hint = NO_SDIST.format(sdist[1])
-    return ResolutionError(name=question.name, details=details, hint=hint)
+        problem = f"{sdist[1]} has no source distribution, so it can't be built"
+    elif (unknown := _UNKNOWN.search(output)) is not None:
+        problem = f"no index has {unknown[1]}"
+        hint = hint or "correct its name, or add its index to [[tool.uv.index]]"
+    elif (missing := _NO_VERSION.search(output)) is not None:
+        problem = f"no index has {missing[1]} {missing[2]}"
+    return ResolutionError(
+        name=question.name, problem=problem, details=details, hint=hint
+    )
