@@ -452,6 +452,19 @@ def test_two_outputs_of_one_project_are_refused_at_once(project: Project) -> Non
     assert "Traceback" not in output
 
 
+def test_a_folder_that_is_no_project(project: Project) -> None:
+    """The message names the output, as it does if a file of the folder is faulty."""
+    folder = project.folder / "kernels"
+    folder.mkdir()
+    declare_solo(project, outputs=["kernels @ ./kernels"])
+    said = refused(project, "-s", "build-stages-lock")
+    problem = "its source has neither a pyproject.toml nor a setup.py"
+    assert f"error: kernels (stage only): {problem}\nhelp: name the folder" in said
+    folder.joinpath("pyproject.toml").write_text("[build-system", "utf-8")
+    said = refused(project, "-s", "build-stages-lock")
+    assert "error: kernels (stage only): its metadata can't be read" in said
+
+
 # Bugs
 
 

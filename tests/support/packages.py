@@ -145,6 +145,8 @@ class Sdist:
         if self.pyproject:
             system = {"requires": self.build_requires, "build-backend": self.backend}
             written["pyproject.toml"] = tomli_w.dumps({"build-system": system})
+        else:
+            written["setup.py"] = ""
         return _with_module(self.name, self.version, {**written, **self.files})
 
     def _pkg_info(self) -> str:

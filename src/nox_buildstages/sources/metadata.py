@@ -65,6 +65,21 @@ class Identity(Value):
     """A mentioned project that finds the version, and its variable for one, if any."""
 
 
+def check_project(tree: Path) -> None:
+    """Check that a source tree is a project that can be built.
+
+    Raises:
+        SourceError: It has neither of the files that say how.
+    """
+    if not any((tree / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        raise SourceError(
+            subject=tree.name,
+            problem="its source has neither a pyproject.toml nor a setup.py",
+            hint="name the folder of the project; in a larger source it is"
+            " #subdirectory=…",
+        )
+
+
 def read_build_system(tree: Path) -> BuildSystem:
     """Return the build system of a source tree; setuptools if none is declared.
 

@@ -36,7 +36,7 @@ from nox_buildstages.lock.resolve.source_choice import (
 )
 from nox_buildstages.lock.resolve.uv_compile import Question, Resolver, StandIn
 from nox_buildstages.model import FINAL, ArchiveSource, Metadata, Output, Project
-from nox_buildstages.sources.metadata import metadata_from_core
+from nox_buildstages.sources.metadata import check_project, metadata_from_core
 from nox_buildstages.system.files import path_from_url
 from nox_buildstages.system.process import run_in_parallel
 from nox_buildstages.value import Record, field, replace
@@ -130,11 +130,17 @@ class SourceChooser(Record):
             if (name, choice.version) not in self.static
         }
         for name, choice in unread.items():
-            self.static[name, choice.version] = read_static_metadata(
-                choice,
-                self.metadata_provider.tree(name, choice.source),
-                patched=bool(self.project.rules(name).patches),
-            )
+            tree = self.metadata_provider.tree(name, choice.source)
+            is_patched = bool(self.project.rules(name).patches)
+            try:
+                check_project(tree)
+                static = read_static_metadata(choice, tree, patched=is_patched)
+            except SourceError as error:
+                subject = f"{name} (stage {self.graph.providers[name].name})"
+                raise SourceError(
+                    subject=subject, problem=error.problem, hint=error.hint
+                ) from error
+            self.static[name, choice.version] = static
         _LOG.debug("read declarations: of %s", ", ".join(unread) or "nothing new")
 
         # In a first stage, the backend can be asked anyway, and no promise is needed.

@@ -77,10 +77,11 @@ SYSTEM_HINTS = {
         "free some space in the temporary folder (TMPDIR) and in uv's cache"
         " (UV_CACHE_DIR)"
     ),
-    "Failed to fetch: |Request failed after ": (
+    "Failed to fetch: |Request failed after |error sending request for url": (
         "check the network; with UV_OFFLINE=1, uv uses only what is in its cache"
     ),
     NETWORK_OFF: OFFLINE_HINT,
+    "Failed to download `": "check the URL, and that this machine may fetch it",
     "Git operation failed": (
         "check the repository's URL and its branch, tag or commit, and that this"
         " machine can reach it"
