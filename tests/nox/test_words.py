@@ -96,11 +96,12 @@ def test_upgrade_package_without_a_name_is_refused(pair: Project) -> None:
 
 
 def test_upgrade_of_what_no_lock_has_is_refused(project: Project, index: Index) -> None:
-    """A name that is mistyped is told, and nothing is written."""
+    """The message has the near miss, and nothing is written."""
     publish(index)
     Pair().write(project)
-    words = ("-s", "build-stages-lock", "--", "--upgrade-package", "nope")
-    assert "--upgrade-package nope: it is in no lock" in refused(project, *words)
+    words = ("-s", "build-stages-lock", "--", "--upgrade-package", "tensorlb")
+    problem = "--upgrade-package tensorlb: it is in no lock; did you mean 'tensorlib'?"
+    assert problem in refused(project, *words)
     assert not (project.folder / "build-stages").exists()
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
+from nox_buildstages.config.getters import did_you_mean
 from nox_buildstages.declarations.upload_times import ALL, SOME, find_dates
 from nox_buildstages.declarations.uv_keys import find_idle_keys
 from nox_buildstages.declarations.uv_lock import UV_LOCK, find_uv_lock
@@ -127,7 +128,8 @@ class ProjectLocker(Record):
         for name in self.options.upgrade_packages:
             if name not in locked:
                 raise UsageError(
-                    problem=f"--upgrade-package {name}: it is in no lock",
+                    problem=f"--upgrade-package {name}: it is in no lock"
+                    f"{did_you_mean(name, locked)}",
                     hint="choose a package that the lock files contain",
                 )
 
