@@ -71,7 +71,7 @@ def test_all_cells_that_cannot_be_locked_are_named_at_once(
     said = run_session(project, "build-stages-lock", check=False).stderr
     assert "error: 2 of 3 cells can't be locked\n" in said
     assert "\n  (tensor=8):\n    stage only: can't be locked: constraints say" in said
-    assert "\n  (tensor=9):\n    runtime environment: can't be locked\n" in said
+    assert "\n  (tensor=9):\n    runtime environment: no index has nothing" in said
     assert "nothing-of-this-name was not found" in said
     assert not (project.folder / "build-stages").exists()
     entries = "".join(f'    {{ tensor = "{it}" }},\n' for it in "789")

@@ -126,10 +126,10 @@ def index_of(project: Project) -> Path:
 def test_output_without_sdist(project: Project, index: Index) -> None:
     """An unknown package is named, and so is one of which an index has only wheels."""
     declare_solo(project)
-    output = fails(project, "can't be locked", "kernels was not found")
+    output = fails(project, "outputs: no index has kernels", "correct its name")
     assert "Traceback" not in output
     make_wheel(index.folder, "kernels", "1.0")
-    output = fails(project, "kernels")
+    output = fails(project, "kernels has no source distribution, so it can't be built")
     assert "Traceback" not in output
     assert lock_texts(project) == {}
     make_sdist(index.folder, "kernels", "1.0")

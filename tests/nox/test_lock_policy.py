@@ -213,6 +213,5 @@ def test_lock_that_fails_leaves_the_old_ones(project: Project) -> None:
     before = lock_texts(project)
     Pair(final={"requirements": ["models", "nowhere"]}).write(project)
     output = refused(project, "-s", "build-stages-lock")
-    assert "runtime environment: can't be locked" in output
-    assert "nowhere" in output
+    assert "runtime environment: no index has nowhere" in output
     assert lock_texts(project) == before
