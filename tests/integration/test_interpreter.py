@@ -16,7 +16,10 @@ import uv
 from packaging.markers import default_environment
 from packaging.tags import sys_tags
 
-from nox_buildstages.environments.interpreter import probe_interpreter
+from nox_buildstages.environments.interpreter import (
+    find_interpreter,
+    probe_interpreter,
+)
 from nox_buildstages.errors import CommandError
 from nox_buildstages.system.process import run
 
@@ -211,3 +214,21 @@ def test_a_virtual_environment_has_an_answer_of_its_own(
     found = probe_interpreter(environment / "bin/python", runner=runner, cache=cache)
     assert found == probe_interpreter(HERE, runner=runner, cache=cache)
     assert len(list(cache.iterdir())) == 2
+
+
+def test_a_shim_runs_the_python_that_a_variable_chooses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pyenv's do; there is one on PATH for each Python of the machine."""
+    base = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
+    version = f"3.{sys.version_info.minor}"
+    shim = tmp_path / f"python{version}"
+    shim.write_text(f'#!/bin/sh\n[ "$PYENV_VERSION" ] && exec "{base}" "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYENV_VERSION", version)
+    found = find_interpreter(str(shim), uv=Path(uv.find_uv_bin()), runner=run)
+    assert found is not None
+    monkeypatch.delenv("PYENV_VERSION")
+    shim.write_text(shim.read_text() + "exit 127\n")
+    assert not find_interpreter(str(shim), uv=Path(uv.find_uv_bin()), runner=run)

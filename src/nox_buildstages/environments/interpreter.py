@@ -74,6 +74,13 @@ print("{_MARK}", answer, sep="")
 """
 
 
+_SHIMS = (
+    *("PYENV_ROOT", "PYENV_VERSION", "ASDF_DATA_DIR", "ASDF_PYTHON_VERSION"),
+    *("MISE_DATA_DIR", "MISE_PYTHON_VERSION"),
+)
+"""Variables by which programs on PATH choose the Python that they run."""
+
+
 def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpreter:
     """Return the properties of an interpreter.
 
@@ -114,7 +121,9 @@ def probe_interpreter(python: Path, *, runner: Runner, cache: Path) -> Interpret
 def find_interpreter(version: str, *, uv: Path, runner: Runner) -> Path | None:
     """Return an interpreter of a minor version on this machine, or None."""
     argv = (str(uv), "python", "find", "--system", "--no-python-downloads", version)
-    completed = runner(Command(argv=argv, env=uv_variables(os.environ)))
+    shims = {name: os.environ[name] for name in _SHIMS if name in os.environ}
+    env = {**uv_variables(os.environ), **shims}
+    completed = runner(Command(argv=argv, env=env))
     return None if completed.returncode else Path(completed.stdout.strip())
 
 
