@@ -364,6 +364,21 @@ def test_file_that_cannot_be_read_is_named(
     assert "Traceback" not in output
 
 
+def test_a_file_in_the_folder_above_is_named(project: Project) -> None:
+    """A noxfile in a subfolder has to name it."""
+    project.write("")
+    folder = project.folder / "ci"
+    folder.mkdir()
+    noxfile = project.folder / "noxfile.py"
+    noxfile.rename(folder / noxfile.name)
+    output = refused(project, "-f", "ci/noxfile.py", "--list")
+    assert 'has one: write register("../pyproject.toml")' in output
+    text = (folder / noxfile.name).read_text("utf-8")
+    text = text.replace("register()", 'register("../pyproject.toml")')
+    (folder / noxfile.name).write_text(text, "utf-8")
+    project.nox("-f", "ci/noxfile.py", "--list")
+
+
 def test_cycle_is_found_before_anything_runs(project: Project) -> None:
     """Stages that need each other are an error at once, with the way round."""
     Pair(first={"dependencies": ["models"]}).write(project)

@@ -230,7 +230,10 @@ def _parse(path: Path, check: Callable[[dict[str, Any]], None]) -> dict[str, Any
         document = read_toml(path)
         check(document)
     except FileNotFoundError:
-        message = f"there is no such file in {path.parent}; an empty one is enough"
+        fix = "an empty one is enough"
+        if (path.parent.parent / path.name).is_file():  # the noxfile is in a subfolder
+            fix = f'the folder above has one: write register("../{path.name}")'
+        message = f"there is no such file in {path.parent}; {fix}"
     except OSError as error:
         message = f"can't be read: {error.strerror}"
     except reader.UnreadableError as error:
