@@ -63,3 +63,11 @@ def test_write_is_for_this_session_alone(project: Project) -> None:
     project.write(f"{MINE}{stage}")
     said = refused(project, "-s", "build-stages", "--", "--write")
     assert "--write is for build-stages-init" in said
+
+
+def test_a_name_that_no_index_has(project: Project) -> None:
+    """The message is that of a lock."""
+    project.write(MINE)
+    said = refused(project, *INIT, "--", "nosuch")
+    assert "error: runtime environment: no index has nosuch" in said
+    assert "help: correct its name" in said

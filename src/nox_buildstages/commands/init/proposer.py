@@ -38,6 +38,7 @@ from nox_buildstages.config.graph import arrange
 from nox_buildstages.config.table import TOOL
 from nox_buildstages.config.writing import build_requires_table, indent
 from nox_buildstages.declarations.builds import match_runtime
+from nox_buildstages.lock.explain.conflicts import explain
 from nox_buildstages.lock.resolve.choose_sources import IncompatibleOutputsError
 from nox_buildstages.lock.resolve.locker import UnresolvableError
 from nox_buildstages.lock.resolve.own_project import with_own_stage
@@ -377,6 +378,9 @@ class Proposer(Value):
                 for failure in failures:
                     better = self._learn(better, failure) or better
                 if better == draft:
+                    cause = error.__cause__
+                    if isinstance(cause, (UnresolvableError, IncompatibleOutputsError)):
+                        raise explain(cause) from error
                     raise
                 draft = better
 
