@@ -149,7 +149,8 @@ def test_a_function_must_take_a_session_and_a_build_and_call_it() -> None:
     with pytest.raises(UsageError, match="a stage is a function with `def`"):
         read_source(print)
     scope: dict[str, object] = {}
-    exec("def made(session, build): build()", scope)  # noqa: S102
+    code = compile("def made(session, build): build()", "<nowhere>", "exec")
+    exec(code, scope)  # noqa: S102
     with pytest.raises(UsageError, match="stage made: the source of its function"):
         read_source(scope["made"])
     with pytest.raises(UsageError, match=r"below register\(\)"):
