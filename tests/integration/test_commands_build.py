@@ -269,7 +269,8 @@ def test_metadata_is_advice_if_nothing_else_is(
 ) -> None:
     """Or if another machine may have what is missing; byte order marks are ignored."""
     mark = "\N{BYTE ORDER MARK}"
-    files = {"backend.py": mark + code, "pyproject.toml": mark + OWN_BACKEND}
+    own = '[project]\nname = "kernels"\nversion = "1.0"\ndynamic = ["dependencies"]\n'
+    files = {"backend.py": mark + code, "pyproject.toml": f"{mark}{OWN_BACKEND}{own}"}
     make_tree(project.folder / "kernels", "kernels", "1.0", files=files)
     env = {"CUDA_HOME": cuda} if cuda else {}
     declare_solo(project, outputs=["kernels @ ./kernels"], env=env)
