@@ -36,6 +36,7 @@ from nox_buildstages.run.nox_command_line import (
     read_command_line,
 )
 from nox_buildstages.run.processes import (
+    begin_journal,
     begin_run,
     open_debug_log,
     watch_processes,
@@ -551,6 +552,7 @@ class _Adapter(Value):
 
         def session(session: nox.Session) -> None:
             try:
+                self._begin_journal(declared)
                 location = session.env_dir.absolute()
                 self.run.place = self._place(session, declared)
                 with (
@@ -589,6 +591,17 @@ class _Adapter(Value):
         if self.lock.invocation.usage in {declared.name, *declared.full_names}:
             session.__doc__ = _describe(declared)
         return session
+
+    def _begin_journal(self, declared: RegisteredSession) -> None:
+        """Begin the journal if a session of the user's own requires one that builds."""
+        invocation = self.lock.invocation
+        is_begun = self.run.keeps_events or not invocation.makes_environments
+        if declared.builds and not is_begun:
+            sessions = dict.fromkeys(declared.full_names, declared)
+            report = partial(_report_end, self.cells, self.run)
+            begin_journal(
+                self.run, self.cells, sessions, invocation, write_report=report
+            )
 
     def _annotate(self, error: BuildStagesError) -> None:
         """Show an error beside the pyproject.toml, in GitHub."""

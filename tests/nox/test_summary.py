@@ -79,6 +79,34 @@ def notes_built(project: Project, name: str) -> bool:
     return any((it["state"], it.get("output")) == ("built", name) for it in notes)
 
 
+@pytest.mark.slow
+@BOTH
+def test_a_session_of_the_user_that_requires_ours_ends_with_the_table(
+    project: Project, flags: tuple[str, ...]
+) -> None:
+    """Also if a build fails; the report is written, and no journal is left."""
+    declare_three(project)
+    mine = (
+        "import nox\n\n\n"
+        '@nox.session(python=False, requires=["build-stages"])\n'
+        "def mine(session):\n    pass\n\n\n"
+    )
+    project.noxfile.write_text(mine + project.noxfile.read_text("utf-8"), "utf-8")
+    said = project.nox(*flags, "-s", "mine").output
+    names = ("early", "faulty", "late", "after", "apart")
+    assert tables(said) == [dict.fromkeys(names, "built")]
+    assert re.search(
+        r"^ 5 wheels, 5 built .* (?!0\.0 s)\d+(\.\d)? s ", said, re.MULTILINE
+    )
+    assert "runtime: 1 package" in said
+    assert project.wheelhouse.joinpath("report.html").is_file()
+    assert not journals(project)
+    fail(project, "raise")
+    said = project.nox(*flags, "-s", "mine", check=False).output
+    assert tables(said)[-1]["faulty"] == "failed"
+    assert not journals(project)
+
+
 @BOTH
 def test_what_does_not_depend_on_a_failure_is_built(
     project: Project, flags: tuple[str, ...]

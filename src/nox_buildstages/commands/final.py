@@ -169,12 +169,12 @@ def _print_summary(context: BuildContext, entries: Sequence[Mapping[str, Any]]) 
         for it in run.events_of(*stages)
         if it.step == "output" and it.python == python and "reasons" in it.facts
     }
-    events = run.events_of("", project.stage_label(FINAL))
+    events = run.events_of(project.stage_label(FINAL))
     page = project.wheelhouse / REPORT
     print_summary(
         run,
         [{**it, "reasons": reasons.get(it["name"], ())} for it in entries],
-        [it for it in events if it.step == "run" or it.python == python],
+        [*run.events()[:1], *(it for it in events if it.python == python)],
         page if run.has_worked or page.is_file() else None,
     )
 

@@ -118,30 +118,50 @@ def watch_processes(
     *,
     write_report: Callable[[Sequence[Event]], None],
 ) -> None:
-    """Begin the journal; at the end, write the report, and a summary if none is shown.
+    """Begin the journal if a selected session builds; watch other processes.
 
-    A child of ``-j`` leaves both to the parent, and ends with it: if the
-    parent is killed, nothing else ends the children.
+    A child of ``-j`` ends with its parent: if that is killed, nothing else ends it.
     """
     builds = any(session.builds for session in selected.values())
-    run.keeps_events = builds and invocation.makes_environments
+    builds = builds and invocation.makes_environments
     if run.is_parallel:
+        run.keeps_events = builds
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         return
-    if run.keeps_events:
-        run.emit(
-            *("run", BEGUN),
-            sessions=[*selected],
-            parallel=invocation.is_parallel,
-            command=shlex.join(("nox", *sys.argv[1:])),
-            host=platform.node(),
-        )
-        stages = {session.name for session in selected.values() if session.tags}
-        sessions = stages if cells.has_matrix and stages else None
-        atexit.register(_end_run, run, cells, sessions, write_report)
+    if builds:
+        begin_journal(run, cells, selected, invocation, write_report=write_report)
+    elif invocation.is_parallel and invocation.makes_environments:
+        # Children may run sessions of ours that one of the user's requires.
+        atexit.register(_end_run, run, cells, None, write_report)
     has_terminal = _BOARD_VARIABLE in os.environ
     if invocation.is_parallel and not has_terminal and sys.platform != "win32":
         _let_children_append()
+
+
+def begin_journal(
+    run: Run,
+    cells: Cells,
+    sessions: Mapping[str, RegisteredSession],
+    invocation: NoxInvocation,
+    *,
+    write_report: Callable[[Sequence[Event]], None],
+) -> None:
+    """Keep the events of sessions that build, by full name.
+
+    At the end of this process, the report is written, and a summary if none is shown.
+    The children of ``-j`` leave both to the parent.
+    """
+    run.keeps_events = True
+    run.emit(
+        *("run", BEGUN),
+        sessions=[*sessions],
+        parallel=invocation.is_parallel,
+        command=shlex.join(("nox", *sys.argv[1:])),
+        host=platform.node(),
+    )
+    stages = {session.name for session in sessions.values() if session.tags}
+    of_stages = stages if cells.has_matrix and stages else None
+    atexit.register(_end_run, run, cells, of_stages, write_report)
 
 
 def print_summary(
@@ -275,10 +295,12 @@ def _end_run(
 
     try:
         events = run.events()
+        if not events:
+            return
         for python, entries in missing_summaries(events, cells, sessions):
             if len(cells.first.project.pythons) > 1:
                 _LOGGER.info("Python %s", python)
-            print_summary(run, entries, [it for it in events if it.step == "run"])
+            print_summary(run, entries, events[:1])
         command = ("nox", *sys.argv[1:])
         for line in describe_stop(events, command, now=time.time()):
             _LOGGER.info("%s", show(line))

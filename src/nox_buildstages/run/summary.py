@@ -65,15 +65,16 @@ def summarize(
     """Return the summary of a cell.
 
     Each entry has ``name``, ``stage`` and ``status``, and ``version``, ``seconds``,
-    ``size`` in bytes, ``memory`` and ``reasons`` if they are known. The events are
-    those of the run and of the runtime environment.
+    ``size`` in bytes, ``memory`` and ``reasons`` if they are known. The events are the
+    first of the run, and those of the runtime environment.
     """
-    began, runtime = now, []
-    for event in events:
-        if event.step == "run" and event.state == BEGUN:
-            began = event.time
-        elif event.step in _RUNTIME and event.state in (ENDED, FAILED, STOPPED):
-            runtime.append(event)
+    events = [*events]
+    began = events[0].time if events else now
+    runtime = [
+        event
+        for event in events
+        if event.step in _RUNTIME and event.state in (ENDED, FAILED, STOPPED)
+    ]
     rows = [*map(_row, entries)]
     totals: tuple[str, ...] = ()
     spared = sum(it.get("seconds") or 0 for it in entries if it["status"] == CACHED)
