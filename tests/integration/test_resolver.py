@@ -346,6 +346,10 @@ def test_what_was_uploaded_later_is_not_seen(resolver: Resolver, index: Index) -
     assert versions(resolver.resolve(question("dep"))) == {"dep": "2.0"}
     before = changed(resolver, exclude_newer="2026-01-01T00:00:00Z")
     assert versions(before.resolve(question("dep"))) == {"dep": "1.0"}
+    with pytest.raises(ResolutionError) as caught:
+        before.resolve(question("dep>1"))
+    assert caught.value.problem == "exclude-newer leaves out each dep that fits"
+    assert 'exclude-newer-package = { dep = "2026-06-01" }' in caught.value.hint
 
 
 @pytest.fixture

@@ -69,6 +69,9 @@ _NO_WHEEL = re.compile(
 _NO_SDIST = re.compile("A source distribution is required for `([^`]+)`")
 """uv's messages if it would have to build, and if it can't build."""
 _UNKNOWN = re.compile(r"Because (\S+) was not found in the package registry")
+_FILTERED = re.compile(
+    r"`([^`]+)` was filtered by `exclude-newer`.* published at (\d{4}-\d\d-\d\d)T"
+)
 _NO_VERSION = re.compile(r"there is no version of ([\w.-]+)(?:\[.*?\])?==([\w.+!-]+)")
 """uv's messages about a package that isn't on the indexes, and about a version."""
 
@@ -483,6 +486,11 @@ def _uv_error(
     elif sdist is not None:
         hint = NO_SDIST.format(sdist[1])
         problem = f"{sdist[1]} has no source distribution, so it can't be built"
+    elif (filtered := _FILTERED.search(output)) is not None:
+        name, date = filtered.groups()
+        problem = f"exclude-newer leaves out each {name} that fits"
+        dates = f'exclude-newer-package = {{ {name} = "{date}" }}'
+        hint = f"allow a later one, in pyproject.toml:\n  [tool.uv]\n  {dates}"
     elif (unknown := _UNKNOWN.search(output)) is not None:
         problem = f"no index has {unknown[1]}"
         hint = hint or "correct its name, or add its index to [[tool.uv.index]]"
