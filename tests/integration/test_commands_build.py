@@ -241,7 +241,7 @@ def test_what_a_build_may_lack_is_said(
     run_final(sessions.open("build-stages"))
     said = caplog.text
     assert said.count('to pass them: pass-env = ["KERNELS_OPS"]') == 1
-    assert said.count("stage only: MAX_JOBS has no effect on builds; to limit") == 1
+    assert said.count("stage only: builds ignore MAX_JOBS; to limit") == 1
     both = "stage only: pass-env has no effect on BOTH, because env sets it"
     assert said.count(both) == 1
     assert said.count("the submodule third_party/x is empty; run git -C ") == 1

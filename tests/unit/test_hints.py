@@ -458,13 +458,29 @@ def test_an_unknown_program_is_named_if_it_is_one() -> None:
             "AttributeError: module 'numpy' has no attribute 'float'.",
             "numpy 2.5.0 has no numpy.float: use another version of numpy",
         ),
-        ("ImportError: libx.so.1: cannot open shared object file", ""),
+        (
+            "ImportError: libx.so.1: cannot open shared object file: No such file",
+            (
+                "this machine lacks libx.so.1: install it, or build the wheel again:\n"
+                "  nox -s build-stages -- --rebuild mine"
+            ),
+        ),
+        (
+            "ImportError: /x/mine.so: undefined symbol: foo",
+            (
+                "a library has changed since a wheel was built: build the wheel"
+                " again:\n  nox -s build-stages -- --rebuild mine"
+            ),
+        ),
+        ("ImportError: of another kind", ""),
     ],
 )
 def test_a_failed_import_of_the_runtime_earns_a_hint(error: str, words: str) -> None:
     """A module may be missing there that the build had."""
     known = situation(output="", python="3.12", packages={"numpy": "2.5.0"})
-    found = find_import_hint(error, "mine.a", known, key="final.requirements")
+    found = find_import_hint(
+        error, "mine.a", known, key="final.requirements", output="mine"
+    )
     assert words in found
     assert bool(words) == bool(found)
 

@@ -406,7 +406,7 @@ def report_ignored_variables(job: Job, backend: Backend) -> None:
     ]
     if overruled:
         run.report_once(
-            f"stage {job.stage.name}: {', '.join(overruled)} has no effect on builds;"
+            f"stage {job.stage.name}: builds ignore {', '.join(overruled)};"
             " to limit how many compilers run at once, set jobs"
         )
 
@@ -417,7 +417,7 @@ def report_cuda(job: Job) -> None:
     overridden = context.ignored_variables(stage, job.output.name)
     if ignored := [it for it in overridden if run.outer.get(it)]:
         run.report_once(
-            f"stage {stage.name}: {', '.join(ignored)} has no effect on builds, because"
+            f"stage {stage.name}: builds ignore {', '.join(ignored)}, because"
             " the stage's lock contains nvcc; remove it from pass-env"
         )
     held = {pin.name for pin in context.pins(stage.name)}

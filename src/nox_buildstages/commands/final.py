@@ -281,6 +281,7 @@ def _import_error(
     from nox_buildstages.builder.diagnosis.hints import find_import_hint  # noqa: PLC0415
     from nox_buildstages.builder.diagnosis.situation import Situation  # noqa: PLC0415
 
+    outputs = [output.name for output in context.project.outputs]
     problem = f"an import ended with exit status {returncode}"
     if returncode == 1 and lines:
         problem = lines.pop()
@@ -297,6 +298,7 @@ def _import_error(
                 packages={pin.name: str(pin.version) for pin in context.pins(FINAL)},
             ),
             key=context.project.final.requirements_key,
+            output=outputs[0] if len(outputs) == 1 else "NAME",
         ),
     )
 

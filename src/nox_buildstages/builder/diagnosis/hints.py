@@ -624,12 +624,27 @@ def find_hint(texts: Iterable[str], situation: Situation) -> Hint:
     return Hint()
 
 
-def find_import_hint(error: str, name: str, situation: Situation, *, key: str) -> str:
+_NO_SHARED_OBJECT = r"(?P<what>[\w.+-]+): cannot open shared object file"
+_OTHER_LIBRARY = (
+    r"undefined symbol: \S+|version `\S+' not found|symbol not found|wrong ELF class"
+    r"|compiled using NumPy|numpy\.dtype size changed|_ARRAY_API not found"
+)
+"""The words of the loader, and of NumPy, about what a wheel was built with."""
+
+
+def find_import_hint(
+    error: str, name: str, situation: Situation, *, key: str, output: str
+) -> str:
     """Return the hint about a failed import in the runtime environment.
 
     ``error`` is the last line of the traceback; the packages are the runtime's, and the
-    key has its requirements.
+    key has its requirements. ``output`` is the output to build again.
     """
+    again = f"build the wheel again:\n  nox -s build-stages -- --rebuild {output}"
+    if match := re.search(_NO_SHARED_OBJECT, error):
+        return f"this machine lacks {match['what']}: install it, or {again}"
+    if re.search(_OTHER_LIBRARY, error):
+        return f"a library has changed since a wheel was built: {again}"
     if match := re.search(_NO_MODULE, error):
         module = match["what"]
         if f"{name}.".startswith(f"{module}."):
