@@ -1275,6 +1275,13 @@ def test_problems_in_a_package(line: str, expected: list[str]) -> None:
             ),
         ),
         (
+            "{ spam = {} }",
+            (
+                "package.spam: no stage has an output of this name; "
+                "remove the table, or add the output to a stage"
+            ),
+        ),
+        (
             "{ flash-attn = {}, Flash_Attn = {} }",
             (
                 "package.Flash_Attn: the same name as "

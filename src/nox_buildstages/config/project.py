@@ -262,6 +262,7 @@ def _check_packages(
         # In a name with a dot, TOML's keys are the problem.
         if name not in outputs and child.document.is_sound(*child.steps):
             hint = did_you_mean(name, sorted(outputs))
+            hint = hint or "; remove the table, or add the output to a stage"
             child.fault(f"no stage has an output of this name{hint}")
 
 

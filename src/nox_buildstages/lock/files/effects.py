@@ -90,9 +90,9 @@ def find_unused_outputs(
 def describe_unused(project: Project, name: NormalizedName) -> str:
     """Return the line about an output that no environment contains."""
     return (
-        f"nothing installs {name}: add it to {project.final.requirements_key}, or to"
-        " the dependencies of another stage; if it is only for others, set"
-        f" package.{name}.unused = true"
+        f"nothing installs {name}: remove it from its stage, or add it to"
+        f" {project.final.requirements_key} or to the dependencies of another stage; if"
+        f" it is only for others, set package.{name}.unused = true"
     )
 
 
