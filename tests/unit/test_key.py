@@ -49,6 +49,10 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("source sha256:cccccccccccc → sha256:cccccccccccc#python",),
     ),
     (
+        {"source": "tree:sha256:" + "e" * 64},
+        ("source sha256:cccccccccccc → tree:sha256:eeeeeeeeeeee",),
+    ),
+    (
         {"version": "1.1", "source": "tree:sha256:" + "e" * 64},
         ("version 1.0 → 1.1",),
     ),
@@ -111,6 +115,16 @@ def test_every_change_gives_another_key_and_is_described(
     changed = replace(RECIPE, **change)
     assert changed.key != RECIPE.key
     assert describe_changes(RECIPE, changed) == words
+
+
+def test_an_edited_folder_is_described_in_words() -> None:
+    """Its digests say nothing to anybody; the folder in it that is built does."""
+    old, new = (replace(RECIPE, source=f"tree:sha256:{it * 64}") for it in "ef")
+    assert describe_changes(old, new) == ("files of its folder changed",)
+    inner = replace(new, source=f"{new.source}#python")
+    assert describe_changes(old, inner) == (
+        "source tree:sha256:eeeeeeeeeeee → tree:sha256:ffffffffffff#python",
+    )
 
 
 def test_the_most_telling_difference_comes_first() -> None:

@@ -343,7 +343,11 @@ def _changes(old: Recipe, new: Recipe) -> Iterator[str]:
     if old.version != new.version:
         yield f"version {old.version} → {new.version}"
     elif old.source != new.source:
-        yield f"source {_short(old.source)} → {_short(new.source)}"
+        parts = (it.source.partition("#") for it in (old, new))
+        kinds = {(it.partition(":")[0], rest) for it, _, rest in parts}
+        is_edited = len(kinds) == 1 and new.source.startswith("tree:")
+        sources = f"source {_short(old.source)} → {_short(new.source)}"
+        yield "files of its folder changed" if is_edited else sources
     if old.patches != new.patches:
         yield f"patches: {', '.join(_patch_changes(old.patches, new.patches))}"
     for name, before, after in diff(old.environment, new.environment):
