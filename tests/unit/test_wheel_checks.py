@@ -18,7 +18,10 @@ from nox_buildstages.commands.release.verify.gpu_code import (
     check_gpu_code,
     find_claim,
 )
-from nox_buildstages.commands.release.verify.imports import choose_modules
+from nox_buildstages.commands.release.verify.imports import (
+    choose_modules,
+    with_earlier,
+)
 from nox_buildstages.commands.release.verify.libraries import (
     DRIVER,
     NOWHERE,
@@ -362,6 +365,13 @@ def test_modules_are_declared_or_at_the_top(
     """Names that are hardly meant for users aren't tried."""
     found = choose_modules([f"site-packages/{it}" for it in files.split()], declared)
     assert found == expected
+
+
+def test_declared_modules_are_imported_in_order() -> None:
+    """``import torch`` loads the libraries of the next one; later ones don't count."""
+    declared = ("torch", "ext", "app", "ext.ops", "late")
+    assert with_earlier(["ext"], declared) == ["torch", "ext"]
+    assert with_earlier(["ext", "ext.ops"], declared) == [*declared[:4]]
 
 
 def test_a_compiled_file_is_read(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def choose_modules(
     return named or guessed, bool(named)
 
 
+def with_earlier(modules: Sequence[str], declared: Sequence[str]) -> list[str]:
+    """Return the declared modules up to the last of some: earlier ones load libraries.
+
+    An extension for torch needs ``import torch`` before it, for example.
+    """
+    last = max(map(declared.index, modules))
+    return [*declared[: last + 1]]
+
+
 def check_imports(
     context: BuildContext, environment: Environment, wheel: Path
 ) -> Iterator[Verdict]:
@@ -62,6 +71,8 @@ def check_imports(
         text = f"nox mustn't run anything (--install-only): {names} wasn't tried"
         yield Verdict(check="import", state="unknown", text=text)
         return
+    if is_declared:
+        modules = with_earlier(modules, final.imports)
     command = Command(
         argv=import_command(str(environment.python), modules),
         cwd=context.project.root,
