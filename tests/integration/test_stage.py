@@ -51,6 +51,7 @@ from nox_buildstages.model import (
     Patch,
     Project,
     Stage,
+    Template,
 )
 from nox_buildstages.run.journal import Journal
 from nox_buildstages.run.screen import Screen
@@ -900,6 +901,29 @@ def test_a_wheel_must_keep_what_the_lock_promised(shop: Shop) -> None:
         "its METADATA and the lock (hook) disagree: only the wheel has x>=1; "
         "only the lock has y; Requires-Python is None, not >=3.9"
     )
+
+
+def test_requirements_that_an_sdist_did_not_promise_are_shown_for_the_table(
+    shop: Shop,
+) -> None:
+    """They make the lock and the wheel agree; nobody has to patch the sdist."""
+    shop.write(requires=["both", "x>=1"])
+    shop.metadata = Metadata(
+        version=Version("1.0"), requires_dist=("both", "y"), learned="static"
+    )
+    with pytest.raises(WheelError) as caught:
+        shop.provide()
+    assert caught.value.hint.splitlines() == [
+        "declare its requirements in pyproject.toml, and lock again:",
+        "  [tool.nox-buildstages.package.low-lib]",
+        '  requires-dist = { add = ["x>=1"], remove = ["y"] }',
+    ]
+    shop.rules = PackageRules(
+        requires_dist_add=(Template(text="x>=1", location=""),),
+        requires_dist_remove=(canonicalize_name("y"),),
+    )
+    shop.metadata = replace(shop.metadata, requires_dist=("both", "x>=1"))
+    assert shop.provide().wheel.path.exists()
 
 
 def test_a_promise_that_code_breaks_is_refused_before_the_build(shop: Shop) -> None:

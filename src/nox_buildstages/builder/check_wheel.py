@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from packaging.markers import Marker
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nox_buildstages.config.writing import indent, package_table
@@ -16,6 +17,7 @@ from nox_buildstages.wheels import wheel as wheels
 from nox_buildstages.wheels.relabel import relabel_wheel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from packaging.utils import NormalizedName
@@ -73,11 +75,9 @@ def check_metadata(
         map(_normalize_requirement, corrections.apply(found.requires_dist))
     )
     locked_requires = set(map(_normalize_requirement, locked.requires_dist))
+    added = actual_requires - locked_requires
     differences = [
-        *(
-            f"only the wheel has {it}"
-            for it in _list(actual_requires - locked_requires)
-        ),
+        *(f"only the wheel has {it}" for it in _list(added)),
         *(f"only the lock has {it}" for it in _list(locked_requires - actual_requires)),
     ]
     is_known = locked.learned != "config"
@@ -90,19 +90,41 @@ def check_metadata(
         other, hint = f"the lock ({locked.learned})", ""
         if locked.learned == "wheel":
             other = "the lock, which trusts the wheel on the index,"
-            table = package_table(
-                output.name,
-                "metadata",
-                {
-                    "requires-dist": _list(
-                        set(map(_normalize_requirement, found.requires_dist))
-                    )
-                },
-            )
-            first = "declare its requirements in pyproject.toml, and lock again:"
-            hint = "\n".join((first, *indent(table)))
+        gone = locked_requires - actual_requires
+        if added or gone:
+            lines = _declare_requirements(output, found, corrections, added, gone)
+            hint = "\n".join(lines)
         problem = f"its METADATA and {other} disagree: {listed}"
         raise WheelError(subject=subject, problem=problem, hint=hint)
+
+
+def _declare_requirements(
+    output: LockedOutput,
+    found: CoreMetadata | WheelFile,
+    corrections: Corrections,
+    added: set[Requirement],
+    gone: set[Requirement],
+) -> Iterator[str]:
+    """Yield the lines for the table with which lock and wheel agree, if there are any.
+
+    The answer of a build backend needs none: locking again asks the build backend.
+    """
+    learned = output.metadata.learned
+    if learned == "hook":
+        return
+    yield "declare its requirements in pyproject.toml, and lock again:"
+    if learned == "static":  # by the sdist, which breaks its promise
+        names = (canonicalize_name(it.name) for it in gone)
+        changes = {
+            "add": sorted({*corrections.add, *_list(added)}),
+            "remove": sorted({*corrections.remove, *names}),
+        }
+        value = {it: changes[it] for it in changes if changes[it]}
+        yield from indent(package_table(output.name, "requires-dist", value))
+    else:
+        stated = set(map(_normalize_requirement, found.requires_dist))
+        value = {"requires-dist": _list(stated)}
+        yield from indent(package_table(output.name, "metadata", value))
 
 
 def accept_wheel(
