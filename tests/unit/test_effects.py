@@ -80,8 +80,8 @@ def test_a_misspelled_constraint_is_reported() -> None:
     """One on a project that nothing requires isn't, unless it is like another one."""
     cells = [locks(a="numpy torch", final=""), locks(a="", final="scipy")]
     constraints = map(Requirement, ("numpi<2", "Torch<3", "scipy<2", "pandas<3"))
-    assert [*find_idle_constraints(constraints, cells)] == [
-        "constraints: no environment contains numpi; did you mean 'numpy'?"
+    assert [*find_idle_constraints("build-constraints", constraints, cells)] == [
+        "build-constraints: no environment contains numpi; did you mean 'numpy'?"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from nox_buildstages.builder.backend_metadata import BackendMetadata
@@ -136,14 +137,17 @@ class ProjectLocker(Record):
         # Find declarations without effect: outputs that nothing installs in any cell.
         by_cell = [cell.locks for cell in cells]
         projects = [cell.project for cell in cells]
-        constraints = [
-            constraint
-            for it in projects
-            for constraint in (*it.constraints, *it.build_constraints)
-        ]
+        constraints = {
+            "constraints": [it for one in projects for it in one.constraints],
+            "build-constraints": [
+                it for one in projects for it in one.build_constraints
+            ],
+        }
         lines = [
             *find_idle_matches(project.match_runtime, by_cell),
-            *find_idle_constraints(constraints, by_cell),
+            *chain.from_iterable(
+                find_idle_constraints(*it, by_cell) for it in constraints.items()
+            ),
             *find_idle_axes(projects),
             *dict.fromkeys(it for one in projects for it in find_idle_editables(one)),
             *sorted(frozenset.intersection(*(cell.idle_rules for cell in cells))),

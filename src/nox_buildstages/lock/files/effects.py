@@ -60,7 +60,9 @@ def find_idle_matches(
 
 
 def find_idle_constraints(
-    constraints: Iterable[Requirement], cells: Collection[Mapping[str, Lock]]
+    key: str,
+    constraints: Iterable[Requirement],
+    cells: Collection[Mapping[str, Lock]],
 ) -> Iterator[str]:
     """Yield a line for each constraint on a name with a probable misspelling.
 
@@ -73,7 +75,7 @@ def find_idle_constraints(
     for name in dict.fromkeys(canonicalize_name(it.name) for it in constraints):
         hint = "" if name in known else did_you_mean(name, known)
         if hint:
-            yield f"constraints: no environment contains {name}{hint}"
+            yield f"{key}: no environment contains {name}{hint}"
 
 
 def find_unused_outputs(
