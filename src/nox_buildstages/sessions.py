@@ -194,6 +194,10 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     finds_python = any(it.finds_python for it in called.values())
     if finds_python and adapter.find_python() is None:  # nox may download one
         sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
+    backend = None  # of nox's command line, or of the noxfile
+    defaults = str(nox.options.default_venv_backend).split("|")
+    if not invocation.backend and set(defaults).isdisjoint(_BACKENDS):
+        backend = "virtualenv"  # that of the noxfile is for the user's sessions
     for session in sessions:
         # A wheel that fits several Pythons is built by the lowest one.
         python = sort_pythons(session.pythons) or first_python
@@ -204,6 +208,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
             name=session.name,
             python=python if session.has_environment else False,
             reuse_venv=True,
+            venv_backend=backend,
             requires=[f"{name}{of_python}" for name in session.requires],
             tags=[*session.tags],
             default=session.is_default,

@@ -309,6 +309,28 @@ def test_no_environment_is_refused(project: Project, flags: tuple[str, ...]) -> 
     assert not project.store.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["none", "conda|mamba"])
+def test_a_noxfile_may_have_another_backend_for_its_sessions(
+    project: Project, backend: str
+) -> None:
+    """Those of stages are made by nox's own default then."""
+    Pair().write(project)
+    text = project.noxfile.read_text("utf-8")
+    default = f"\nnox.options.default_venv_backend = {backend!r}\nnox_buildstages."
+    changed = f"import nox\n{text}".replace("\nnox_buildstages.", default)
+    project.noxfile.write_text(changed, "utf-8")
+    done = subprocess.run(  # without -db
+        [sys.executable, "-m", "nox", "-s", "build-stage-first"],
+        cwd=project.folder,
+        env=dict(project.env),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Creating virtual environment (virtualenv)" in done.stderr
+
+
 # Listing
 
 
