@@ -46,11 +46,11 @@ def test_the_project_itself_without_a_stage(index: Index, project: Project) -> N
 
 def test_another_python_than_the_project_requires(project: Project) -> None:
     """A session whose environment has one ends before it does anything."""
-    own = {"name": "mine", "version": "1.0", "requires-python": ">=3.99"}
+    own = {"name": "mine", "version": "1.0", "requires-python": ">=3.39"}
     table: dict[str, Any] = {"nox-buildstages": {"final": {}}}
     project.write(tomli_w.dumps({"project": own, "tool": table}))
     said = run_session(project, "build-stages-lock", check=False).stderr
-    assert "error: requires-python of [project] is >=3.99, and this session has" in said
+    assert "error: requires-python of [project] is >=3.39, and this session has" in said
     assert not (project.folder / "build-stages").exists()
 
 
