@@ -262,7 +262,9 @@ def _check_words(
     if helps:
         print_lines(show_lines("\n\n".join(helps)), stream=sys.stdout)
         raise SystemExit(0)
-    if called and not run.is_parallel:  # else the session is one of several
+    # A child of -j runs one of several sessions; the user's own may require ours.
+    is_ours = len(called) >= len(invocation.sessions or ())
+    if called and is_ours and not run.is_parallel:
         try:
             check_effects(invocation.words, called)
         except UsageError as error:

@@ -116,3 +116,17 @@ def test_words_for_the_locks(project: Project, index: Index) -> None:
     done = project.nox("-s", "build-stage-second", "--", "--upgrade")
     assert done.output.count("wrote to") == 1
     assert versions(project, "final")["tensorlib"] == "3.0"
+
+
+def test_a_word_may_be_for_a_session_that_one_of_the_users_requires(
+    pair: Project,
+) -> None:
+    """It is refused only if each session that was named is known not to need it."""
+    noxfile = pair.noxfile.read_text("utf-8")
+    decorator = '@nox.session(requires=["build-stages-lock"], python=False)'
+    own = f"{decorator}\ndef ship(_): ...\n"
+    other = pair.folder / "other.py"
+    other.write_text(f"import nox\n{noxfile}\n\n{own}", "utf-8")
+    sessions, words = ("-f", other.name, "-s"), ("build-stages-plan", "--", "--upgrade")
+    assert "--upgrade has no effect on build-" in refused(pair, *sessions, *words)
+    pair.nox(*sessions, "ship", *words)
