@@ -288,17 +288,19 @@ def _check_backend(backends: Sequence[str]) -> None:
 def _refuse_backend(
     invocation: NoxInvocation, called: Mapping[str, RegisteredSession]
 ) -> None:
-    """Check the backend before nox looks for the backend's program.
+    """Check a backend whose program is missing, before nox fails to find the program.
 
-    Nox does so even if it makes no environment.
+    Nox looks for it even if it makes no environment.
 
     Raises:
         SystemExit: A session of ours can't use the backend.
     """
     backends = (invocation.backend or "uv").split("|")
-    needs_one = any(it.has_environment for it in called.values())
-    is_missing = called and not any(map(shutil.which, backends))
-    if invocation.makes_environments and (needs_one or is_missing):
+    if (
+        called
+        and invocation.makes_environments
+        and not any(map(shutil.which, backends))
+    ):
         try:
             _check_backend(backends)
         except UsageError as error:
