@@ -361,8 +361,8 @@ class BackendError(BuildError):
     """A module that the backend doesn't find."""
     requirement: str = ""
     """It provides the module; empty if nothing does."""
-    lacks_cuda: bool = False
-    """Whether the backend doesn't find CUDA on this machine."""
+    may_work_elsewhere: bool = False
+    """Whether another machine may have what the backend misses, such as CUDA."""
     refused: str = ""
     """A path in the environment that the backend may not write to."""
     problem: str = field(init=False)

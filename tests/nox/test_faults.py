@@ -358,7 +358,8 @@ def test_a_backend_that_can_only_be_asked_elsewhere(
     declare_solo(project, **{"pass-env": ["TOOLKIT"]})
     said = ("get_requires_for_build_wheel failed", "KeyError: 'TOOLKIT'")
     hint = ("[tool.nox-buildstages.package.kernels]", "metadata = { requires-dist = [")
-    fails(project, *said, *hint, session="build-stages-lock")
+    why = "help: its build needs the variable TOOLKIT: to lock without it,"
+    fails(project, *said, why, *hint, session="build-stages-lock")
     project.write(project.pyproject.read_text("utf-8") + CONFIGURED)
     done = project.nox("-s", "build-stages-lock")
     assert "get_requires_for_build_wheel of kernels failed (log: " in done.output

@@ -226,6 +226,8 @@ def test_a_variable_that_a_build_needs_is_named(frame: str) -> None:
     assert "its build needs the variable CUDA_ARCH: set it, in pyproject" in found
     assert 'env = { CUDA_ARCH = "…" }' in found
     assert 'pass-env = ["CUDA_ARCH"]' in hint(lines, outer={"CUDA_ARCH": "9.0"})
+    passed = hint(lines, pass_env=("CUDA_ARCH",))
+    assert passed.endswith("CUDA_ARCH: set CUDA_ARCH, which stage kernels passes on")
     assert not hint(["KeyError: 'CUDA_ARCH'"])
 
 

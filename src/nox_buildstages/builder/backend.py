@@ -272,7 +272,7 @@ class Backend(Value):
             excerpt=diagnosis.excerpt,
             module=diagnosis.hint.module,
             requirement=diagnosis.hint.requirement,
-            lacks_cuda=diagnosis.hint.lacks_cuda,
+            may_work_elsewhere=diagnosis.hint.may_work_elsewhere,
             refused=diagnosis.hint.refused,
         )
 

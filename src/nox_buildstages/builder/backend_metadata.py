@@ -288,7 +288,7 @@ class BackendMetadata(Value):
         rules = context.project.rules(query.output)
         if rules.requires_dist is None or (self.finds_modules and error.module):
             # Metadata is a way out if this machine can't run the backend.
-            if error.module or (error.hint and not error.lacks_cuda):
+            if error.module or (error.hint and not error.may_work_elsewhere):
                 raise error
             tree = self.tree(query.output, query.source)
             if source_tree.read_identity(tree).version is None:

@@ -40,7 +40,7 @@ class Hint(Value):
     text: str = ""  # empty if unknown
     module: str = ""  # a module that the build doesn't find
     requirement: str = ""  # what would provide the module
-    lacks_cuda: bool = False  # another machine may have it
+    may_work_elsewhere: bool = False  # another machine may have what is missing
     is_download: bool = False  # whether a build downloads although it may not
     refused: str = ""  # a path in the environment, which a build may not write to
 
@@ -127,13 +127,14 @@ def _missing_module(match: re.Match[str], situation: Situation) -> Hint:
 
 
 @_rule(r"\bos(\.py|>)\", line \d+, in __getitem__\n(.*\n)?KeyError: '(?P<what>\w+)'")
-def _missing_variable(match: re.Match[str], situation: Situation) -> str:
+def _missing_variable(match: re.Match[str], situation: Situation) -> Hint:
     """Return the hint about a variable that code of Python needs."""
     name = match["what"]
-    if name in situation.outer:
-        return situation.pass_variable(name, "")
-    problem = f"its build needs the variable {name}: set it"
-    return situation.set_variable(name, "…", problem)
+    problem = f"its build needs the variable {name}"
+    if name in {*situation.outer, *situation.pass_env}:
+        text = situation.pass_variable(name, problem)
+        return Hint(text=text, may_work_elsewhere=name not in situation.outer)
+    return Hint(text=situation.set_variable(name, "…", f"{problem}: set it"))
 
 
 _say(
@@ -303,7 +304,7 @@ def _missing_nvcc(_match: re.Match[str], situation: Situation) -> Hint:
         text = f"nvcc isn't found in {found}: set CUDA_HOME to the CUDA toolkit"
     else:
         text = situation.pass_variable("CUDA_HOME", "nvcc isn't found")
-    return Hint(text=text, lacks_cuda=True)
+    return Hint(text=text, may_work_elsewhere=True)
 
 
 _say(
