@@ -132,7 +132,9 @@ def leave_daemon(file: str) -> None:
     if not os.fork():
         os.setsid()
         if not os.fork():
-            Path(file).write_text(str(os.getpid()))
+            written = Path(f"{file}-new")
+            written.write_text(str(os.getpid()))
+            written.rename(file)
             for number in (0, 1, 2):
                 os.close(number)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
