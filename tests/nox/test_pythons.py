@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from support.project import Completed, Project
 
 OTHER = another()
-THERE = OTHER.version if OTHER else "3.99"
+THERE = OTHER.version if OTHER else "3.39"
 OLDER, NEWER = sorted((HERE, THERE), key=lambda version: int(version[2:]))
 BOTH = (HERE, THERE)
-ABSENT = "3.99"
+ABSENT = "3.39"
 LOCKS = ("first", "second", "final")
 SOURCE = "int kernels(void) { return 1; }\n"
 
