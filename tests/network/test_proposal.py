@@ -40,12 +40,13 @@ def test_a_project_without_a_table_is_given_one_that_builds(tmp_path: Path) -> N
     project.write(PYPROJECT)
     project.nox("-s", "build-stages-init", "--", "--write", timeout=300)
     written = project.pyproject.read_text("utf-8")
-    assert written.startswith(PYPROJECT)
-    table = parse_toml(written)["tool"]["nox-buildstages"]
-    outputs = [
-        (stage["name"], stage.get("dependencies", [])) for stage in table["stage"]
-    ]
-    assert outputs == [("chumpy", ["pip"]), ("preshed", [])]
+    assert written.startswith(PYPROJECT.partition("no-binary-package")[0])
+    tools = parse_toml(written)["tool"]
+    assert tools["uv"].keys() == {"override-dependencies", "no-binary-package"}
+    table = tools["nox-buildstages"]
+    assert [stage["name"] for stage in table["stage"]] == ["chumpy", "preshed"]
+    added = table["package"]["chumpy"]["build-requires"]["add"]
+    assert added == ["setuptools", "pip"]  # by its recipe
     project.nox("-s", "build-stages-lock", "build-stages", timeout=600)
     built = [wheel["name"] for wheel in project.manifest()["wheels"]]
     assert built == ["chumpy", "preshed"]
