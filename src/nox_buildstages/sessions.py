@@ -171,10 +171,7 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
         stops_on_error=invocation.stops_on_error,
     )
     pythons = cells.first.project.pythons
-    first_python = next(iter(pythons), None) or _choose_python(cells.first.project)
-    if len(pythons) > 1:
-        installed = (it for it in sorted(pythons, key=_is_shim) if _which(it))
-        first_python = next(installed, first_python)
+    first_python = _choose_python(cells.first.project)
     adapter = _Adapter(
         document=document,
         cells=cells,
@@ -190,7 +187,9 @@ def register(pyproject: str | os.PathLike[str] = "pyproject.toml") -> None:
     called = invocation.find_called(sessions)
     if invocation.words or SHELL in called:  # which needs a word
         _check_words(invocation, called, cells, adapter.run)
-    _refuse_backend(invocation, called)
+    if called and invocation.makes_environments and invocation.backend:
+        # Nox fails if it finds no program, even if it makes no environment.
+        _check_backend(invocation.backend.split("|"), may_be_there=True)
     finds_python = any(it.finds_python for it in called.values())
     if finds_python and adapter.find_python() is None:  # nox may download one
         sessions = [replace(it, has_environment=it.has_workspace) for it in sessions]
@@ -233,7 +232,8 @@ def _check_words(
     """Check the words after ``--`` before nox makes an environment; print the help.
 
     Raises:
-        SystemExit: A word is wrong for a session of ours, or asks for help.
+        UsageError: A word is wrong for a session of ours.
+        SystemExit: A word asks for help.
     """
     from nox_buildstages.workspace.session_options import (  # noqa: PLC0415 - for --list
         check_effects,
@@ -244,19 +244,15 @@ def _check_words(
         problem = "--shard compiles one stage that is named with -s"
         flags = {"-j": invocation.is_parallel, "-k": invocation.keywords}
         for flag in (it for it in flags if flags[it]):
-            error = UsageError(problem=problem, hint=f"leave out {flag}")
-            raise SystemExit(_draw(error))
+            raise UsageError(problem=problem, hint=f"leave out {flag}")
     helps = []
     for session in called.values():
         name = session.name.partition("(")[0]
-        try:
-            options = parse_options(invocation.words, outputs=cells.names, session=name)
-            if options.variants and name == RELEASE and not run.is_parallel:
-                from nox_buildstages.commands.release.variants import check_variants  # noqa: PLC0415 - few ask
+        options = parse_options(invocation.words, outputs=cells.names, session=name)
+        if options.variants and name == RELEASE and not run.is_parallel:
+            from nox_buildstages.commands.release.variants import check_variants  # noqa: PLC0415 - few ask
 
-                check_variants(cells, session.name)
-        except UsageError as error:
-            raise SystemExit(_draw(error)) from None
+            check_variants(cells, session.name)
         if options.help:
             helps.append(_describe(session))
     if helps:
@@ -265,46 +261,25 @@ def _check_words(
     # A child of -j runs one of several sessions; the user's own may require ours.
     is_ours = len(called) >= len(invocation.sessions or ())
     if called and is_ours and not run.is_parallel:
-        try:
-            check_effects(invocation.words, called)
-        except UsageError as error:
-            raise SystemExit(_draw(error)) from None
+        check_effects(invocation.words, called)
 
 
-def _check_backend(backends: Sequence[str]) -> None:
+def _check_backend(backends: Sequence[str], *, may_be_there: bool = False) -> None:
     """Check that nox may make an environment with one of our backends.
+
+    ``may_be_there`` allows others whose program is there.
 
     Raises:
         UsageError: None of them is one.
     """
-    if set(backends).isdisjoint(_BACKENDS):
+    if not set(backends).isdisjoint(_BACKENDS):
+        return
+    if not (may_be_there and any(map(shutil.which, backends))):
         raise UsageError(
             problem=f"the venv backend {backends[0]!r} makes no environment that a lock"
             " can be installed in",
             hint=f"use one of these: -db {', -db '.join(_BACKENDS)}",
         )
-
-
-def _refuse_backend(
-    invocation: NoxInvocation, called: Mapping[str, RegisteredSession]
-) -> None:
-    """Check a backend whose program is missing, before nox fails to find the program.
-
-    Nox looks for it even if it makes no environment.
-
-    Raises:
-        SystemExit: A session of ours can't use the backend.
-    """
-    backends = (invocation.backend or "uv").split("|")
-    if (
-        called
-        and invocation.makes_environments
-        and not any(map(shutil.which, backends))
-    ):
-        try:
-            _check_backend(backends)
-        except UsageError as error:
-            raise SystemExit(_draw(error)) from None
 
 
 def _describe(session: RegisteredSession) -> str:
@@ -315,11 +290,17 @@ def _describe(session: RegisteredSession) -> str:
 
 
 def _choose_python(project: Project) -> str | None:
-    """Return the Python for nox to search for if nox's own doesn't suit the project.
+    """Return the first Python for nox to search for; None for nox's own.
 
-    As in uv, the version in ``.python-version`` comes first, then ``requires-python``,
-    for which nox takes the first Python on PATH.
+    Of several in the table, it is one that is here. If there are none, and nox's own
+    doesn't suit the project, it is the version in ``.python-version``, as in uv, then
+    ``requires-python``, for which nox takes the first Python on PATH.
     """
+    if pythons := project.pythons:
+        if len(pythons) == 1:
+            return pythons[0]
+        shims_last = sorted(pythons, key=lambda it: _is_shim(_find_program(it)))
+        return next((it for it in shims_last if _which(it)), pythons[0])
     if project.accepts_python(_HERE):
         return None
     with suppress(OSError, UnicodeDecodeError):
@@ -831,7 +812,7 @@ def _search_python(wanted: str) -> Path | None:
 def _which(wanted: str) -> str | None:
     """Return the program of a Python on PATH; a shim only if it runs."""
     program = _find_program(wanted)
-    if program is None or not _is_shim(wanted):
+    if program is None or not _is_shim(program):
         return program
     from nox_buildstages.system.process import Command, run  # noqa: PLC0415 - rarely needed
 
@@ -839,13 +820,13 @@ def _which(wanted: str) -> str | None:
     return None if ran.returncode else program
 
 
-def _is_shim(wanted: str) -> bool:
-    """Whether the program of a Python is a script, such as a shim of pyenv.
+def _is_shim(program: str | None) -> bool:
+    """Whether a program is a script, such as a shim of pyenv.
 
     pyenv has a shim for each Python of this machine, and it fails unless that Python is
     selected here.
     """
-    with suppress(OSError), Path(_find_program(wanted) or "").open("rb") as file:
+    with suppress(OSError), Path(program or "").open("rb") as file:
         return file.read(2) == b"#!"
     return False
 

@@ -271,10 +271,14 @@ def request_jobs(
 
 def describe_limit(job: Job, jobs: BuildJobs, request: JobRequest) -> str:
     """Return why memory limits the jobs of a build, or why it should; else nothing."""
-    pool, need = job.context.tools.job_pool, job.memory_need
+    pool = job.context.tools.job_pool
+    is_limited = pool.count_alone(request) <= jobs.count < pool.count_wanted(request)
+    if not is_limited and job.stage.memory_per_job is None:
+        return ""
+    need = job.memory_need
     if need.exceeded and jobs.count > 1:
         return f": {need.reason}, although {need.exceeded}"
-    if not pool.count_alone(request) <= jobs.count < pool.count_wanted(request):
+    if not is_limited:
         return ""
     is_fixed = str(jobs) == count_jobs(jobs.count)
     return f"{'' if is_fixed else f', {jobs.count} at first'}: {need.reason}"

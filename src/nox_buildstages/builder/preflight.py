@@ -129,13 +129,7 @@ def find_facts(job: Job, backend: Backend, build_dir: BuildDirectory) -> Facts:
         jobs=stage.jobs,
         missing_header=missing_header,
         source=source,
-        memory=read_memory(tools.job_pool.machine).for_job(
-            need.size,
-            is_known=need.origin == "table",
-            reason=need.reason,
-            exceeded=need.exceeded,
-            most=stage.jobs,
-        ),
+        memory=need.within(read_memory(tools.job_pool.machine), most=stage.jobs),
         disk=Disk(
             place=str(build_dir.folder.parent),
             free=free_space(build_dir.folder),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nox_buildstages.value import Value, field, replace
+from nox_buildstages.value import Value, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,25 +91,6 @@ class Memory(Value):
     limit: int | None  # of the machine, the cgroup or ulimit
     free: int | None
     cores: int = 1  # for jobs, limited by the stage
-
-    def for_job(
-        self,
-        size: int,
-        *,
-        is_known: bool,
-        reason: str,
-        exceeded: str,
-        most: int | None,
-    ) -> Memory:
-        """Return the same memory, for at most some jobs of a size."""
-        return replace(
-            self,
-            per_job=size,
-            is_known=is_known,
-            reason=reason,
-            exceeded=exceeded,
-            cores=min(self.cores, most or self.cores),
-        )
 
 
 class Disk(Value):

@@ -122,8 +122,9 @@ def watch_processes(
 
     A child of ``-j`` ends with its parent: if that is killed, nothing else ends it.
     """
-    builds = any(session.builds for session in selected.values())
-    builds = builds and invocation.makes_environments
+    builds = invocation.makes_environments and any(
+        session.builds for session in selected.values()
+    )
     if run.is_parallel:
         run.keeps_events = builds
         Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()

@@ -384,10 +384,10 @@ def _check_limits(options: Options, session: str) -> None:
         "--older-than": options.older_than,
         "--larger-than": options.larger_than,
     }
-    for limit in (it for it in limits if limits[it] is not None):
-        if session == _PRUNE and options.all:
-            problem = f"--all removes everything, whatever {limit} says"
-            raise UsageError(problem=problem, hint="choose one of them")
+    given = [name for name, value in limits.items() if value is not None]
+    if session == _PRUNE and options.all and given:
+        problem = f"--all removes everything, whatever {given[0]} says"
+        raise UsageError(problem=problem, hint="choose one of them")
 
 
 def _check_shard(options: Options, session: str) -> None:

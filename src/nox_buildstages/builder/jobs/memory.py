@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nox_buildstages.builder.jobs.slots import count_jobs
 from nox_buildstages.text import format_size
-from nox_buildstages.value import Value
+from nox_buildstages.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nox_buildstages.model import Stage
+    from nox_buildstages.preflight.facts import Memory
     from nox_buildstages.store.memory import BuildMemory
 
 DEFAULT = 2_000_000_000
@@ -34,6 +35,17 @@ class MemoryNeed(Value):
     reason: str = ""  # in words
     exceeded: str = ""  # why the table's number is too small, in words
 
+    def within(self, memory: Memory, *, most: int | None) -> Memory:
+        """Return the memory of a machine, for at most some jobs with this need."""
+        return replace(
+            memory,
+            per_job=self.size,
+            is_known=self.origin == "table",
+            reason=self.reason,
+            exceeded=self.exceeded,
+            cores=min(memory.cores, most or memory.cores),
+        )
+
 
 def choose_need(
     stage: Stage, earlier: Iterable[BuildMemory], known: int | None = None
@@ -45,23 +57,20 @@ def choose_need(
     output's recipe. Without a complete build, and with a number of jobs in the table,
     no guess limits the jobs.
     """
-    declared = stage.memory_per_job or 0
-    exceeded = ""
     needs: list[MemoryNeed] = []
+    seen: list[tuple[int, str]] = []  # bytes, without a margin, and the reason
     for it in earlier:
         measured = it.process + it.process // _MARGIN
         reason = f"a process took {format_size(it.process)} in the last build"
         needs.append(MemoryNeed(size=measured, origin="measured", reason=reason))
-        if it.process > declared > 0:
-            exceeded = exceeded or reason
+        seen.append((it.process, reason))
         if it.kill is not None:
             # If as much is free again, half the jobs run.
             half = it.kill.free // max(1, it.kill.jobs // 2)
             jobs = count_jobs(it.kill.jobs)
             reason = f"the last build was killed for memory at {jobs}"
             needs.append(MemoryNeed(size=half, origin="killed", reason=reason))
-            if half > declared > 0:
-                exceeded = exceeded or reason
+            seen.append((half, reason))
         if it.is_complete:
             reason = f"a compiler may need {format_size(LEAST)}"
             needs.append(MemoryNeed(size=LEAST, origin="measured", reason=reason))
@@ -73,10 +82,13 @@ def choose_need(
         elif stage.jobs is None:
             reason = f"a compiler may need {format_size(DEFAULT)}"
             needs.append(MemoryNeed(size=DEFAULT, origin="default", reason=reason))
-    if stage.memory_per_job is not None:
-        reason = f"memory-per-job is {format_size(declared)}"
+    declared = stage.memory_per_job
+    if declared is not None:
         return MemoryNeed(
-            size=declared, origin="table", reason=reason, exceeded=exceeded
+            size=declared,
+            origin="table",
+            reason=f"memory-per-job is {format_size(declared)}",
+            exceeded=next((it for size, it in seen if size > declared > 0), ""),
         )
     nothing = MemoryNeed(size=0, origin="default")
     return max(needs, key=lambda it: it.size, default=nothing)

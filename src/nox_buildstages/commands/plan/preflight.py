@@ -105,13 +105,7 @@ def check_build(
         torch=torch_of(pins),
         has_gpu=has_gpu(),
         jobs=stage.jobs,
-        memory=memory.for_job(
-            need.size,
-            is_known=need.origin == "table",
-            reason=need.reason,
-            exceeded=need.exceeded,
-            most=stage.jobs,
-        ),
+        memory=need.within(memory, most=stage.jobs),
         disk=Disk(
             place=str(folder),
             free=tools.run.once((SESSION, "free", folder), lambda: free_space(folder)),
