@@ -111,14 +111,6 @@ def test_verbose_streams_what_backends_print(
     assert not LINE.search(done.output)
 
 
-@pytest.mark.parametrize("value", ["often", "-1", "nan"])
-def test_a_heartbeat_is_a_number_of_seconds(project: Project, value: str) -> None:
-    """Another value would have no effect."""
-    env = {"NOX_BUILDSTAGES_HEARTBEAT": value}
-    failed = project.nox("--list", env=env, check=False).output
-    assert f"error: NOX_BUILDSTAGES_HEARTBEAT is '{value}'\nhelp: set it to" in failed
-
-
 @pytest.mark.slow
 def test_ci_folds_the_log_of_a_build(project: Project) -> None:
     """The table is in the summary of the job."""

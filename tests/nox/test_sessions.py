@@ -161,6 +161,15 @@ def test_envdir_holds_the_environments(project: Project, tmp_path: Path) -> None
     assert not (project.folder / ".nox/build-stages").exists()
 
 
+@pytest.mark.parametrize("value", ["often", "-1", "nan"])
+def test_a_heartbeat_is_a_number_of_seconds(project: Project, value: str) -> None:
+    """Another value would have no effect."""
+    Pair().write(project)
+    env = {"NOX_BUILDSTAGES_HEARTBEAT": value}
+    failed = project.nox("--list", env=env, check=False).output
+    assert f"error: NOX_BUILDSTAGES_HEARTBEAT is '{value}'\nhelp: set it to" in failed
+
+
 def test_noxfile_of_another_folder(project: Project, tmp_path: Path) -> None:
     """`nox -f path/noxfile.py` works on that project in any current folder."""
     Pair().write(project)
